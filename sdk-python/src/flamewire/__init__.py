@@ -1,0 +1,1 @@
+"""flamewire: continuous profiling of this process, pushed to a flamewire (or Grafana Pyroscope) server."""

@@ -1,0 +1,29 @@
+"""The errors of the package, drawn once.
+
+    FlamewireError
+    ├── ConfigurationError (also ValueError)   an option cannot be used; the message says what to write instead
+    ├── AlreadyStartedError                    start() with other options while a session runs
+    └── EngineError                            an engine cannot run here; the message says why
+
+Only ``start()`` raises them. Once it has returned, nothing of this package raises into the host program.
+"""
+
+from __future__ import annotations
+
+__all__ = ["AlreadyStartedError", "ConfigurationError", "EngineError", "FlamewireError"]
+
+
+class FlamewireError(Exception):
+    """The root of everything that this package raises."""
+
+
+class ConfigurationError(FlamewireError, ValueError):
+    """An option has a value that cannot be used."""
+
+
+class AlreadyStartedError(FlamewireError):
+    """A session with other options runs in this process already."""
+
+
+class EngineError(FlamewireError):
+    """The engine cannot run on this interpreter, platform or process."""
