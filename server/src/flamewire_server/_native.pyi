@@ -1,0 +1,294 @@
+"""The server's Rust core: decode pushes, encode blocks, read them back as trees and time series.
+
+Every function that works on bytes or files releases the GIL. All 64-bit hashes cross as *signed* integers,
+because SQLite and Parquet have no unsigned ones. Times are nanoseconds since the Unix epoch (calendar clock, UTC).
+The layout of the blocks is docs/reference/block-format.md.
+"""
+
+from collections.abc import Sequence
+from typing import Final, final
+
+__all__ = [
+    "BlockError",
+    "DecodeError",
+    "EncodedBlock",
+    "Encoder",
+    "Limits",
+    "ProfileBatch",
+    "Reader",
+    "SeriesEntry",
+    "Tree",
+    "__version__",
+    "decode_push",
+]
+
+__version__: Final[str]
+
+class DecodeError(Exception):
+    """A pushed body is refused; nothing of it may be stored.
+
+    `code` is the Connect code: "invalid_argument" for content that no retry will mend, "resource_exhausted" for
+    content over a size limit. `message` says which field, which value, and what the sender should do.
+    """
+
+    code: str
+    message: str
+
+class BlockError(Exception):
+    """A block file is damaged or not one of ours; the message names the file and what is wrong with it.
+
+    A file that cannot be opened or read raises the usual OSError (FileNotFoundError where it is gone).
+    """
+
+@final
+class Limits:
+    """What one push may hold; immutable. Out-of-range values raise ValueError.
+
+    Args:
+        max_request_bytes: of the body after gunzip.
+        max_profile_bytes: of one pprof after gunzip.
+        max_samples: stack traces in one pprof.
+        max_sample_labels: labels on one sample.
+        max_label_names: labels of one series, those of its samples included, those that the server adds not.
+        max_label_name_bytes: of one label name.
+        max_label_value_bytes: of one label value.
+        max_stack_depth: frames; a deeper stack keeps its root side and loses its leaves.
+        max_string_bytes: of one symbol; a longer one keeps its tail.
+        reject_older_than_ns: how far behind the server's clock a profile's time may lie.
+        reject_newer_than_ns: how far ahead of it.
+    """
+
+    def __new__(
+        cls,
+        *,
+        max_request_bytes: int = 67108864,
+        max_profile_bytes: int = 4194304,
+        max_samples: int = 16000,
+        max_sample_labels: int = 100,
+        max_label_names: int = 30,
+        max_label_name_bytes: int = 1024,
+        max_label_value_bytes: int = 2048,
+        max_stack_depth: int = 1000,
+        max_string_bytes: int = 65535,
+        reject_older_than_ns: int = 86400000000000,
+        reject_newer_than_ns: int = 600000000000,
+    ) -> Limits: ...
+    @property
+    def max_request_bytes(self) -> int: ...
+    @property
+    def max_profile_bytes(self) -> int: ...
+    @property
+    def max_samples(self) -> int: ...
+    @property
+    def max_sample_labels(self) -> int: ...
+    @property
+    def max_label_names(self) -> int: ...
+    @property
+    def max_label_name_bytes(self) -> int: ...
+    @property
+    def max_label_value_bytes(self) -> int: ...
+    @property
+    def max_stack_depth(self) -> int: ...
+    @property
+    def max_string_bytes(self) -> int: ...
+    @property
+    def reject_older_than_ns(self) -> int: ...
+    @property
+    def reject_newer_than_ns(self) -> int: ...
+
+@final
+class ProfileBatch:
+    """The decoded profiles of one push; opaque and immutable, may be shared between threads."""
+
+    @property
+    def profile_count(self) -> int: ...
+    @property
+    def sample_count(self) -> int:
+        """Samples that will be stored, over all profiles."""
+    @property
+    def dropped_samples(self) -> int:
+        """Samples left out because a value was negative or all were zero."""
+    @property
+    def truncated_stacks(self) -> int:
+        """Samples whose stack was deeper than max_stack_depth and lost its leaf side."""
+    @property
+    def decoded_bytes(self) -> int:
+        """Size of the push after every gunzip: what a rate limit should count."""
+    @property
+    def keys(self) -> list[tuple[int, bytes, int, int]]:
+        """One (pushed-series hash, profile id of 16 bytes, content hash, time_ns) per profile, in push order.
+
+        A sample without an id gets a random one, so it never is a duplicate.
+        """
+
+def decode_push(body: bytes, *, gzip: bool, now_ns: int, limits: Limits) -> ProfileBatch:
+    """Decode and validate a push.v1.PushRequest in protobuf: all of it, or nothing.
+
+    Memory is bounded by the limits whatever the bytes say. Costs about 0.2 ms per 14 KB gzipped pprof.
+
+    Args:
+        body: the HTTP body.
+        gzip: the request said Content-Encoding: gzip. A pprof inside may be gzipped too; that is found by its magic.
+        now_ns: the server's calendar clock; stands in for a profile's time_nanos of 0.
+        limits: what is accepted.
+
+    Raises:
+        DecodeError: the push must be refused.
+    """
+
+@final
+class SeriesEntry:
+    """A series that has rows in a block."""
+
+    @property
+    def fingerprint(self) -> int:
+        """Hash of all labels; its upper 16 bits are a hash of (service, profile type)."""
+    @property
+    def service(self) -> str: ...
+    @property
+    def profile_type(self) -> str: ...
+    @property
+    def labels(self) -> list[tuple[str, str]]:
+        """All labels, private (`__x__`) ones too, sorted by name."""
+    @property
+    def time_min_ns(self) -> int: ...
+    @property
+    def time_max_ns(self) -> int: ...
+
+@final
+class EncodedBlock:
+    """Two Parquet files to make durable, for one tenant and one UTC day."""
+
+    @property
+    def day(self) -> str:
+        """UTC day of every profile in the block, as "2026-11-23"."""
+    @property
+    def samples(self) -> bytes: ...
+    @property
+    def symbols(self) -> bytes | None:
+        """None when every stack is known from an earlier block of the same day."""
+    @property
+    def rows(self) -> int: ...
+    @property
+    def time_min_ns(self) -> int: ...
+    @property
+    def time_max_ns(self) -> int: ...
+    @property
+    def series(self) -> list[SeriesEntry]: ...
+
+@final
+class Encoder:
+    """Turns batches into blocks and knows which stacks are durable; one per process, thread-safe.
+
+    Stacks are known per (tenant, service, day). The least recently written of these sets are forgotten when more
+    than `max_known_stacks` entries are held; their symbols are then simply written again.
+    """
+
+    def __new__(cls, *, max_known_stacks: int = 8000000) -> Encoder: ...
+    def encode(
+        self, tenant: str, batches: Sequence[tuple[ProfileBatch, Sequence[int]]]
+    ) -> list[EncodedBlock]:
+        """Encode the chosen profiles of each batch: one block per UTC day, none for a day without samples.
+
+        Args:
+            tenant: whose profiles they are.
+            batches: each with the indices of the profiles to keep (duplicates left out).
+
+        Raises:
+            IndexError: an index is not below the batch's profile_count.
+        """
+    def committed(self, block: EncodedBlock) -> None:
+        """Remember the block's symbols as durable. Call only after block and catalog row are; idempotent."""
+    @property
+    def known_stacks(self) -> int: ...
+
+@final
+class Reader:
+    """Reads blocks; one per process, thread-safe. Caches footers by file, and symbols as a name tree per tenant.
+
+    Files are taken as immutable: a path must never be written twice.
+
+    Args:
+        max_cached_stacks: over all tenants; above it the name trees of other tenants, then the tenant's own,
+            are dropped and filled again on demand.
+    """
+
+    def __new__(cls, *, max_cached_stacks: int = 8000000) -> Reader: ...
+    def tree(
+        self,
+        tenant: str,
+        sample_files: Sequence[str],
+        symbol_files: Sequence[str],
+        *,
+        series: Sequence[int],
+        start_ns: int,
+        end_ns: int,
+        span_ids: Sequence[int] | None = None,
+    ) -> Tree:
+        """Sum the samples of the series into one call tree of function names.
+
+        Args:
+            tenant: whose name tree to use: hash collisions never cross tenants.
+            sample_files: paths of samples.parquet files, any order.
+            symbol_files: paths of symbols.parquet files, any order; all that the samples' days have.
+            series: fingerprints to take; an empty sequence gives an empty tree.
+            start_ns: inclusive.
+            end_ns: inclusive.
+            span_ids: where given, only samples whose span_id or child_span_id is among them.
+
+        Raises:
+            BlockError: a file is damaged.
+            OSError: a file cannot be read.
+        """
+    def totals(
+        self,
+        sample_files: Sequence[str],
+        *,
+        series: Sequence[int],
+        groups: Sequence[int],
+        start_ns: int,
+        step_ns: int,
+        steps: int,
+    ) -> list[list[tuple[int, int]]]:
+        """Sum values per group and time step.
+
+        Args:
+            sample_files: paths of samples.parquet files.
+            series: fingerprints to take.
+            groups: for each series, the index of the group that it belongs to.
+            start_ns: exclusive: the first step is start_ns < t <= start_ns + step_ns.
+            step_ns: width of a step, at least 1.
+            steps: number of steps.
+
+        Returns:
+            One list per group (up to the highest index in groups): (k, sum) with k = 1..steps for
+            start_ns + (k-1)*step_ns < t <= start_ns + k*step_ns; steps without samples are left out.
+
+        Raises:
+            ValueError: series and groups differ in length, or a step makes no sense.
+            BlockError: a file is damaged.
+            OSError: a file cannot be read.
+        """
+
+@final
+class Tree:
+    """A call tree of function names with values; immutable. The root is "total"."""
+
+    @property
+    def total(self) -> int: ...
+    @property
+    def missing_stacks(self) -> int:
+        """Sample rows whose stack no symbol file has; their value stands under a frame "(symbols missing)"."""
+    def flamegraph_json(self, max_nodes: int) -> bytes:
+        """Encode as ProtoJSON of querier.v1.FlameGraph {names, levels, total, maxSelf}.
+
+        At most max_nodes frames besides the root are kept, those with the largest totals; what is folded away
+        stands in one frame "other" per parent, with self = total, so all sums stay exact.
+
+        Args:
+            max_nodes: 0 or less keeps every frame.
+        """
+    def flamegraph_proto(self, max_nodes: int) -> bytes:
+        """Encode as binary querier.v1.FlameGraph; folds like flamegraph_json."""
+    def functions(self) -> list[tuple[str, int, int]]:
+        """Return (name, self, total) per function, the largest self first; recursion counts once in total."""
