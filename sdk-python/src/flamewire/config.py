@@ -1,8 +1,9 @@
 """The options: one frozen dataclass, checked once in ``start()``.
 
-Each option is one field of ``Options`` and one row of ``SETTINGS`` (environment names, how to read and check it).
-A value comes from the argument, else from the environment, else from the default. A bad argument raises; a bad
-environment value never stops the host: it is reported (``Resolved.problems``) and the next source counts.
+Each option is one field of ``Options`` and one row of ``SETTINGS`` (environment names, how to read and check
+it). A value comes from the argument, else from the environment, else from the default. A bad argument raises;
+a bad environment value never stops the host: it is reported (``Resolved.problems``) and the next source
+counts.
 """
 
 from __future__ import annotations

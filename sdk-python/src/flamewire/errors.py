@@ -1,7 +1,7 @@
 """The errors of the package, drawn once.
 
     FlamewireError
-    ├── ConfigurationError (also ValueError)   an option cannot be used; the message says what to write instead
+    ├── ConfigurationError (also ValueError)   an option cannot be used; the message says what to write
     ├── AlreadyStartedError                    start() with other options while a session runs
     └── EngineError                            an engine cannot run here; the message says why
 

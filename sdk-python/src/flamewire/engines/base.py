@@ -1,4 +1,4 @@
-"""What an engine is: it gathers samples and hands out finished windows; it does no I/O and knows nothing of HTTP."""
+"""What an engine is: it gathers samples and hands out finished windows. It does no I/O and knows no HTTP."""
 
 from __future__ import annotations
 
@@ -56,12 +56,15 @@ class EngineStats:
 class Engine(Protocol):
     """One way of sampling this process.
 
-    All calls but ``start`` and ``after_fork_in_child`` come from one thread at a time; ``stats`` may come from any.
+    All calls but ``start`` and ``after_fork_in_child`` come from one thread at a time; ``stats`` may come
+    from any.
     """
 
     name: ClassVar[str]
-    missing: ClassVar[Mapping[str, str]]
-    """What this engine cannot do, cell -> why; shown by ``status()``. An instance may add to it at start."""
+
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """What this engine cannot do here, cell -> why; shown by ``status()``. A class attribute will do."""
 
     def start(self, options: Options) -> None:
         """Begin sampling every thread of the process.
@@ -85,7 +88,8 @@ class Engine(Protocol):
     def after_fork_in_child(self) -> None:
         """Forget what the parent gathered and sample this process again.
 
-        Called once in a fork child, on its only thread, before user code runs on: no imports, no inherited locks.
+        Called once in a fork child, on its only thread, before user code runs on: no imports, no inherited
+        locks.
 
         Raises:
             EngineError: sampling cannot be resumed here; the child then runs without a profile.
@@ -93,7 +97,7 @@ class Engine(Protocol):
 
 
 class WindowClock:
-    """Start stamp and exact length of consecutive windows: calendar for the stamp, monotonic for the length."""
+    """Start stamp (calendar) and exact length (monotonic) of windows that follow each other."""
 
     __slots__ = ("_start_monotonic_ns", "_start_unix_ns")
 

@@ -1,0 +1,131 @@
+"""The default session of the process: what ``flamewire.start()`` and its companions work on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from flamewire.errors import AlreadyStartedError
+
+if TYPE_CHECKING:
+    from flamewire.lifecycle import ProcessHooks
+    from flamewire.session import Session
+    from flamewire.snapshot import Status
+
+__all__ = ["flush", "start", "status", "stop"]
+
+
+class _Default:
+    """The one piece of module-level state of this package; a fork child gets a fresh lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.session: Session | None = None
+        self.hooks: ProcessHooks | None = None
+
+    def stop(self) -> bool:
+        session = self.session
+        return session.stop() if session is not None else True
+
+    def after_fork(self) -> None:
+        self.lock = threading.RLock()
+        if self.session is not None:
+            self.session.after_fork_in_child()
+
+
+_default = _Default()
+
+
+def start(
+    *,
+    service_name: str | None = None,
+    server_url: str | None = None,
+    sample_rate_hz: int | None = None,
+    upload_interval_s: float | None = None,
+    tags: Mapping[str, object] | None = None,
+    profile_types: Iterable[str] | None = None,
+    engine: str | None = None,
+    tenant_id: str | None = None,
+    auth_token: str | None = None,
+    basic_auth_user: str | None = None,
+    basic_auth_password: str | None = None,
+    http_headers: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+    shutdown_timeout_s: float | None = None,
+    max_stack_depth: int | None = None,
+    max_queued_bytes: int | None = None,
+    enabled: bool | None = None,
+) -> Session:
+    """Start profiling this process and return the session.
+
+    An option that is None comes from the environment (``FLAMEWIRE_<OPTION>``), else from its default. Called
+    again with the same options it returns the running session. The process's exit, a SIGTERM with its default
+    action and fork are looked after.
+
+    Args:
+        service_name: what the profiles are filed under; default ``unknown_service:<program>`` and a warning.
+        server_url: base address of the server; default http://localhost:4040.
+        sample_rate_hz: samples per second of CPU time of each thread, 1 to 1000; default 100.
+        upload_interval_s: length of a window, 0.1 to 3600; default 10.
+        tags: labels of every profile, name -> value; values are turned into strings.
+        profile_types: what to profile; default ("cpu",).
+        engine: "native", "python", or "auto" (default), which takes the first that runs here.
+        tenant_id: sent as X-Scope-OrgID.
+        auth_token: sent as bearer token.
+        basic_auth_user: user name, together with a password.
+        basic_auth_password: password, together with a user name.
+        http_headers: further headers of each push.
+        timeout_s: longest wait for an answer to a push, 0.1 to 300; default 10.
+        shutdown_timeout_s: longest delay of the process's exit, 0 to 60; default 2.
+        max_stack_depth: frames kept of a stack, from the leaf, 1 to 512; default 128.
+        max_queued_bytes: memory for profiles that wait for the server; default 8 MiB, the oldest go first.
+        enabled: False makes everything a no-op; default True.
+
+    Raises:
+        ConfigurationError: an option cannot be used; the message says what to write.
+        AlreadyStartedError: a session with other options runs; stop it first.
+        EngineError: no engine runs here.
+    """
+    given = dict(locals())
+    from flamewire.config import resolve
+    from flamewire.lifecycle import ProcessHooks
+    from flamewire.session import Session
+
+    resolved = resolve(given, os.environ, sys.argv[0] if sys.argv else "")
+    with _default.lock:
+        running = _default.session
+        if running is not None and running.running:
+            if running.options == resolved.options:
+                return running
+            raise AlreadyStartedError(
+                f"a session of {running.options.service_name!r} runs with other options;"
+                " call flamewire.stop() before starting with new ones"
+            )
+        session = Session(resolved).start()
+        _default.session = session
+        if _default.hooks is None:
+            _default.hooks = ProcessHooks(stop=_default.stop, after_fork=_default.after_fork)
+        _default.hooks.install()
+        return session
+
+
+def stop() -> bool:
+    """Stop profiling and push what is left within ``shutdown_timeout_s``; returns whether all arrived."""
+    return _default.stop()
+
+
+def flush(timeout_s: float | None = None) -> bool:
+    """Push what was gathered so far and wait ``timeout_s`` at most; returns whether all was settled."""
+    session = _default.session
+    return session.flush(timeout_s) if session is not None else True
+
+
+def status() -> Status:
+    """Return what the default session says about itself."""
+    from flamewire.snapshot import Status
+
+    session = _default.session
+    return session.status() if session is not None else Status()

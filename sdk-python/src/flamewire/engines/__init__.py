@@ -1,0 +1,8 @@
+"""The engines, and which of them runs."""
+
+from __future__ import annotations
+
+from flamewire.engines.base import Engine, EngineStats, Window
+from flamewire.engines.registry import start_engine
+
+__all__ = ["Engine", "EngineStats", "Window", "start_engine"]

@@ -1,0 +1,1 @@
+"""From a finished window to an acknowledged push: envelope, queue, retries, transport."""

@@ -1,0 +1,266 @@
+"""A session: one start..stop of profiling this process."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from flamewire.engines.base import POLL_INTERVAL_S, Engine, EngineStats, Window
+from flamewire.engines.registry import start_engine
+from flamewire.errors import EngineError
+from flamewire.export.exporter import Exporter
+from flamewire.export.transport import RequestsTransport, Transport
+from flamewire.log import LOGGER, info, warn
+from flamewire.snapshot import Status
+from flamewire.threads import SdkThread
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from flamewire.config import Options, Resolved
+
+__all__ = ["Session", "WindowSchedule"]
+
+_T = TypeVar("_T")
+
+
+class WindowSchedule:
+    """When windows end: first at a random point of the interval, then every interval.
+
+    A fleet that is restarted together therefore does not push together.
+    """
+
+    def __init__(self, interval_s: float, now_s: float, uniform: Callable[[float, float], float]) -> None:
+        self._interval_s = interval_s
+        self.next_s = now_s + uniform(0.0, interval_s)
+
+    def advance(self, now_s: float) -> None:
+        """Set the next end; ends that were missed (a suspended process) are left out."""
+        missed = int(max(0.0, now_s - self.next_s) // self._interval_s)
+        self.next_s += self._interval_s * (missed + 1)
+
+
+class Session:
+    """Profiles this process from ``start`` to ``stop``; also a context manager.
+
+    Thread-safe. Nothing but ``start`` raises. A fork child goes on by itself, with an empty queue. The lock
+    is re-entrant, because the handler of SIGTERM may call ``stop`` on a thread that holds it.
+    """
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        *,
+        transport_factory: Callable[[Options], Transport] = RequestsTransport,
+        engine_factory: Callable[[Options], tuple[Engine, str]] = start_engine,
+    ) -> None:
+        self.options = resolved.options
+        self._resolved = resolved
+        self._transport_factory = transport_factory
+        self._engine_factory = engine_factory
+        self._problems = resolved.problems
+        self._transport: Transport | None = None
+        self._engine: Engine | None = None
+        self._engine_reason = ""
+        self._changed = threading.Condition()
+        self._begin("not started")
+
+    def _begin(self, state: str) -> None:
+        """Set everything that belongs to one run of the threads."""
+        self._state = state
+        self._flushes_asked = 0
+        self._flushes_done = 0
+        self._stopping = False
+        self._windows = 0
+        self._last_stats = EngineStats()
+        self._exporter: Exporter | None = None
+        self._thread: SdkThread | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether samples are being taken now."""
+        return self._state == "running"
+
+    def start(self) -> Self:
+        """Begin sampling and pushing; does nothing while it runs. Imports ``requests`` on the calling thread.
+
+        Raises:
+            EngineError: no engine runs here.
+        """
+        with self._changed:
+            if self._state == "running":
+                return self
+            if not self.options.enabled:
+                self._state = "disabled"
+                return self
+            self._transport = self._transport_factory(self.options)
+            self._engine, self._engine_reason = self._engine_factory(self.options)
+            self._begin("running")
+            self._start_threads(self._transport)
+        for problem in self._problems:
+            LOGGER.warning("%s", problem)
+        if self._resolved.service_name_missing:
+            LOGGER.warning(
+                "no service name was given, so this is %r; set service_name or FLAMEWIRE_SERVICE_NAME",
+                self.options.service_name,
+            )
+        info("profiling %r to %s", self.options.service_name, self.options.server_url)
+        return self
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """Stop sampling and push what is left; returns whether all of it arrived.
+
+        Blocks for at most ``timeout_s`` (default: the option ``shutdown_timeout_s``); what is left then is
+        counted as dropped. Idempotent.
+        """
+        with self._changed:
+            exporter, thread = self._exporter, self._thread
+            if self._state != "running" or exporter is None or thread is None:
+                return True
+            deadline_s = time.monotonic() + self._shutdown_s(timeout_s)
+            self._stopping = True
+            self._changed.notify_all()
+        thread.join(max(0.0, deadline_s - time.monotonic()))
+        delivered = exporter.close(deadline_s)
+        with self._changed:
+            self._state = "stopped"
+            return delivered and not thread.is_alive()
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """End the current window now and wait until the queue is empty; returns whether all of it was
+        settled.
+
+        Blocks for at most ``timeout_s`` (default: the option ``timeout_s``).
+        """
+        deadline_s = time.monotonic() + (self.options.timeout_s if timeout_s is None else timeout_s)
+        with self._changed:
+            exporter = self._exporter
+            if self._state != "running" or exporter is None:
+                return True
+            self._flushes_asked += 1
+            mine = self._flushes_asked
+            self._changed.notify_all()
+            while self._flushes_done < mine:
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0 or self._state != "running":
+                    return False
+                self._changed.wait(left_s)
+        return exporter.flush(deadline_s)
+
+    def status(self) -> Status:
+        """Return a snapshot of engine, options, counters and the last push."""
+        with self._changed:
+            exporter, engine = self._exporter, self._engine
+            state, problems = self._state, self._problems
+        stats = self._stats()
+        delivery = exporter.delivery() if exporter is not None else None
+        return Status(
+            state=state,
+            engine=engine.name if engine is not None else "",
+            engine_reason=self._engine_reason,
+            missing=dict(engine.missing) if engine is not None else {},
+            options=self.options,
+            option_sources=self._resolved.sources,
+            problems=problems,
+            windows=self._windows,
+            pushed_profiles=delivery.pushed_profiles if delivery else 0,
+            dropped_profiles=delivery.dropped_profiles if delivery else {},
+            retries=delivery.retries if delivery else 0,
+            queued_profiles=delivery.queued_profiles if delivery else 0,
+            queued_bytes=delivery.queued_bytes if delivery else 0,
+            last_push=delivery.last_push if delivery else None,
+            samples_due=stats.samples_due,
+            samples_gathered=stats.samples_gathered,
+            dropped_samples=dict(stats.dropped),
+            own_cpu_s=stats.own_cpu_ns / 1e9,
+            threads=stats.threads,
+        )
+
+    def after_fork_in_child(self) -> None:
+        """Go on in a fork child: nothing of the parent's is sent, nothing of its locks is touched."""
+        self._changed = threading.Condition()
+        if self._state != "running" or self._stopping or self._engine is None or self._transport is None:
+            self._begin("stopped" if self._state == "running" else self._state)
+            return
+        self._begin("running")
+        # The parent's transport is kept: closing it could meet a lock that one of the parent's threads held.
+        self._inherited = self._transport
+        self._transport = self._transport.fresh()
+        try:
+            self._engine.after_fork_in_child()
+        except EngineError as error:
+            self._state = "stopped"
+            self._problems = (*self._problems, f"this fork child is not profiled: {error}")
+            return
+        self._start_threads(self._transport)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _start_threads(self, transport: Transport) -> None:
+        self._exporter = Exporter(self.options, transport)
+        self._exporter.start()
+        self._thread = SdkThread("session", self._run)
+        self._thread.start()
+
+    def _shutdown_s(self, timeout_s: float | None) -> float:
+        return self.options.shutdown_timeout_s if timeout_s is None else timeout_s
+
+    def _stats(self) -> EngineStats:
+        if self._state == "running" and self._engine is not None:
+            try:
+                self._last_stats = self._engine.stats()
+            except Exception as error:  # noqa: BLE001 - status() must not raise into the host
+                warn("engine stats", "the engine's counters cannot be read: %r", error)
+        return self._last_stats
+
+    def _run(self) -> None:
+        """Poll the engine and end its windows, until ``stop``."""
+        assert self._engine is not None
+        engine = self._engine
+        uniform = random.Random().uniform  # noqa: S311 - no secret; own, since fork copies the shared one
+        schedule = WindowSchedule(self.options.upload_interval_s, time.monotonic(), uniform)
+        while True:
+            with self._changed:
+                if not self._stopping and self._flushes_done == self._flushes_asked:
+                    self._changed.wait(min(POLL_INTERVAL_S, max(0.0, schedule.next_s - time.monotonic())))
+                stopping, flushes = self._stopping, self._flushes_asked
+            if stopping:
+                self._stats()
+                self._hand_over(engine.stop)
+                break
+            self._guarded("poll", engine.poll)
+            if time.monotonic() >= schedule.next_s:
+                self._hand_over(engine.take_windows)
+                schedule.advance(time.monotonic())
+            if flushes != self._flushes_done:
+                self._hand_over(engine.take_windows)
+            with self._changed:
+                self._flushes_done = flushes
+                self._changed.notify_all()
+
+    def _hand_over(self, end_windows: Callable[[], list[Window]]) -> None:
+        exporter = self._exporter
+        for window in self._guarded("windows", end_windows) or ():
+            self._windows += 1
+            if exporter is not None:
+                exporter.submit(window)
+
+    def _guarded(self, what: str, call: Callable[[], _T]) -> _T | None:
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 - thread root: an engine's failure must not end the session
+            warn(f"engine {what}", "the engine failed: %r", error)
+            return None
