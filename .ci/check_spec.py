@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "protocol" / "spec"
-SENTENCE = re.compile(r"^\*\*(?P<id>(?P<area>[A-Z]{3})-(?P<number>\d{3}))\*\* (?P<text>.+)$")
+SENTENCE = re.compile(r"\*\*(?P<id>(?P<area>[A-Z]{3})-\d{3})\*\* (?P<text>.+)", re.DOTALL)
 AREAS = ("ING", "PPR", "LAB", "SPN", "SDK", "QRY")
 NAMED = re.compile(rf"\b(?:{'|'.join(AREAS)})-\d{{3}}\b")
 OPTION_KEYS = {"name", "type", "default", "environment", "aliases", "flag", "text"}
@@ -25,8 +25,8 @@ OPTION_TYPES = {"string", "integer", "number", "boolean", "string_list", "string
 def sentences() -> Iterator[tuple[Path, str, str, str]]:
     """Yield (file, id, area, text) of every numbered sentence."""
     for path in sorted(SPEC.glob("*.md")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if match := SENTENCE.match(line):
+        for paragraph in path.read_text(encoding="utf-8").split("\n\n"):
+            if match := SENTENCE.match(paragraph):
                 yield path, match["id"], match["area"], match["text"]
 
 
