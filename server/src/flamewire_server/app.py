@@ -1,0 +1,171 @@
+"""The server process: put the parts together, listen, stop without losing anything."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from aiohttp import web
+
+from flamewire_server import __version__
+from flamewire_server._native import Encoder, Limits, Reader
+from flamewire_server.config import Config, is_loopback
+from flamewire_server.errors import ConfigError, StorageError
+from flamewire_server.http.middleware import make_middleware
+from flamewire_server.http.operations import OperationsHandlers
+from flamewire_server.http.push import PushHandlers
+from flamewire_server.http.querier import QuerierHandlers
+from flamewire_server.http.ui import UiHandlers
+from flamewire_server.ingest.block_writer import BlockWriter
+from flamewire_server.ingest.committer import Committer
+from flamewire_server.log import EventLog
+from flamewire_server.metrics import Metrics
+from flamewire_server.query.labels import LabelQueries
+from flamewire_server.query.profiles import ProfileQueries
+from flamewire_server.storage.catalog import Catalog
+from flamewire_server.storage.local_store import LocalStore
+from flamewire_server.storage.retention import apply_retention
+
+__all__ = ["run_server"]
+
+_QUERY_THREADS = 4
+_RETENTION_INTERVAL_S = 600
+_UI_FOLDER = Path(__file__).parent / "_ui"
+_NS_PER_S = 10**9
+_log = EventLog(__name__)
+
+
+async def run_server(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what was taken and return.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+        StorageError: the data folder cannot be used.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    metrics = Metrics()
+    store = LocalStore(config.data_dir)
+    try:
+        catalog = Catalog(config.data_dir / "catalog.sqlite")
+        try:
+            swept = store.sweep(catalog.file_names())
+            if swept:
+                metrics.files_swept.inc(swept)
+                _log.info("swept", files=swept)
+            await _serve(config, metrics, store, catalog, stop)
+        finally:
+            catalog.close()
+    finally:
+        store.close()
+    _log.info("stopped")
+
+
+async def _serve(
+    config: Config, metrics: Metrics, store: LocalStore, catalog: Catalog, stop: asyncio.Event
+) -> None:
+    with (
+        ThreadPoolExecutor(1, "commit") as commit_executor,
+        ThreadPoolExecutor(_QUERY_THREADS, "query") as query_executor,
+    ):
+        writer = BlockWriter(store=store, catalog=catalog, encoder=Encoder(), limits=_limits(config))
+        committer = Committer(writer.commit, executor=commit_executor, metrics=metrics)
+        operations = OperationsHandlers(committer, metrics)
+        querier = QuerierHandlers(
+            config,
+            LabelQueries(catalog),
+            ProfileQueries(catalog, store, Reader(), metrics),
+            query_executor,
+            metrics,
+        )
+        app = web.Application(
+            middlewares=[
+                make_middleware(
+                    check_host=is_loopback(config.listen_address),
+                    allowed_hosts=config.allowed_hosts,
+                    metrics=metrics,
+                )
+            ]
+        )
+        app.add_routes(PushHandlers(config, committer, metrics).routes())
+        app.add_routes(querier.routes())
+        app.add_routes(operations.routes())
+        app.add_routes(UiHandlers(_UI_FOLDER).routes())
+        # Bodies are inflated where their size can be bounded, hence auto_decompress=False.
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            auto_decompress=False,
+            handle_signals=False,
+            shutdown_timeout=config.graceful_shutdown_timeout_s,
+        )
+        await runner.setup()
+        retention = asyncio.create_task(_keep_retention(config, metrics, store, catalog, query_executor))
+        try:
+            url = await _listen(runner, config)
+            _log.info("listening", url=url, version=__version__, data=str(config.data_dir.resolve()))
+            await stop.wait()
+            _log.info("stopping")
+            operations.stopping = True
+        finally:
+            retention.cancel()
+            with suppress(asyncio.CancelledError):
+                await retention
+            # Stops listening, then waits for the requests that were taken; the committer answers them
+            # meanwhile.
+            await runner.cleanup()
+            await committer.drain()
+
+
+async def _listen(runner: web.AppRunner, config: Config) -> str:
+    family = socket.AF_INET6 if ":" in config.listen_address else socket.AF_INET
+    try:
+        listener = socket.create_server(
+            (config.listen_address, config.listen_port), family=family, backlog=1024
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {config.listen_address}:{config.listen_port}: {error.strerror}; give"
+            " another --listen"
+        ) from error
+    await web.SockSite(runner, listener).start()
+    address, port = listener.getsockname()[:2]
+    return f"http://[{address}]:{port}" if family == socket.AF_INET6 else f"http://{address}:{port}"
+
+
+async def _keep_retention(
+    config: Config, metrics: Metrics, store: LocalStore, catalog: Catalog, executor: ThreadPoolExecutor
+) -> None:
+    loop = asyncio.get_running_loop()
+
+    def apply() -> int:
+        return apply_retention(catalog, store, retention_s=config.retention_s, now_s=time.time())
+
+    while True:
+        try:
+            metrics.blocks_removed.inc(await loop.run_in_executor(executor, apply))
+        except StorageError as error:
+            _log.error("retention_failed", reason=str(error))
+        await asyncio.sleep(_RETENTION_INTERVAL_S)
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(
+        max_request_bytes=config.max_request_bytes,
+        max_profile_bytes=config.max_profile_bytes,
+        max_samples=config.max_samples,
+        max_sample_labels=config.max_sample_labels,
+        max_label_names=config.max_label_names,
+        max_label_name_bytes=config.max_label_name_bytes,
+        max_label_value_bytes=config.max_label_value_bytes,
+        max_stack_depth=config.max_stack_depth,
+        max_string_bytes=config.max_string_bytes,
+        reject_older_than_ns=int(config.reject_older_than_s * _NS_PER_S),
+        reject_newer_than_ns=int(config.reject_newer_than_s * _NS_PER_S),
+    )

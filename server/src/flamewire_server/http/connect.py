@@ -1,0 +1,164 @@
+"""What every unary Connect call shares: codecs, error replies, bounded bodies.
+
+Source: the Connect protocol's specification, unary calls over HTTP/1.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from aiohttp import web
+
+from flamewire_server.errors import Code, OverloadedError, RequestError
+
+__all__ = ["JSON", "PROTO", "BodyBudget", "codec_of", "error_response", "is_gzip", "read_body"]
+
+JSON: Final = "application/json"
+PROTO: Final = "application/proto"
+_STATUS: dict[Code, int] = {
+    "invalid_argument": 400,
+    "unauthenticated": 401,
+    "permission_denied": 403,
+    "not_found": 404,
+    "deadline_exceeded": 504,
+    "resource_exhausted": 429,
+    "unimplemented": 501,
+    "unavailable": 503,
+    "internal": 500,
+}
+_BODY_TIMEOUT_S = 60
+
+
+def error_response(error: RequestError) -> web.Response:
+    """Render a refusal: a JSON object with code and message, whatever the codec of the request."""
+    status = error.status or _STATUS[error.code]
+    body = json.dumps({"code": error.code, "message": error.message}, ensure_ascii=False).encode()
+    response = web.Response(status=status, body=body, content_type=JSON)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
+
+
+def codec_of(request: web.Request) -> str:
+    """Tell the codec of a call from its Content-Type.
+
+    Raises:
+        RequestError: 415; it is neither. (A web page cannot send either without being asked for it first, so
+            this
+            also keeps other sites' pages from calling a server on loopback.)
+    """
+    codec = request.content_type
+    if codec in (JSON, PROTO):
+        return codec
+    raise RequestError(
+        "invalid_argument",
+        f"Content-Type {codec!r} is not served here; send {PROTO} or {JSON}",
+        reason="bad_content_type",
+        status=415,
+    )
+
+
+def is_gzip(request: web.Request) -> bool:
+    """Say whether the body is gzipped.
+
+    Raises:
+        RequestError: it is encoded in another way.
+    """
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", ""):
+        raise RequestError(
+            "unimplemented",
+            f"Content-Encoding {encoding!r} is not known here; send gzip, or leave the header out",
+            reason="bad_encoding",
+        )
+    return encoding == "gzip"
+
+
+class BodyBudget:
+    """Bytes of all bodies that are held at one time: bounds memory, whoever sends. Belongs to the event
+    loop."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._held_bytes = 0
+
+    @contextmanager
+    def lease(self) -> Iterator[BodyLease]:
+        """Hold bytes for the time of a request."""
+        lease = BodyLease(self)
+        try:
+            yield lease
+        finally:
+            self._held_bytes -= lease.held_bytes
+
+    def _take(self, size_bytes: int) -> None:
+        if self._held_bytes + size_bytes > self._limit_bytes:
+            raise OverloadedError(
+                "resource_exhausted",
+                f"bodies of {self._held_bytes} bytes are waiting to be stored; send this one again"
+                " after a second,"
+                " with backoff",
+                reason="memory_full",
+            )
+        self._held_bytes += size_bytes
+
+
+class BodyLease:
+    """What one request holds of the budget."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self.held_bytes = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Hold more.
+
+        Raises:
+            OverloadedError: the budget is spent.
+        """
+        self._budget._take(size_bytes)
+        self.held_bytes += size_bytes
+
+
+async def read_body(request: web.Request, *, limit_bytes: int, lease: BodyLease) -> bytes:
+    """Read the body as it was sent, still encoded.
+
+    Raises:
+        RequestError: it is larger than the limit (413), too slow, or the client went away.
+        OverloadedError: the budget of all bodies is spent.
+    """
+    declared = request.content_length
+    if declared is not None and declared > limit_bytes:
+        raise _too_large(limit_bytes)
+    chunks: list[bytes] = []
+    size_bytes = 0
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT_S):
+            while chunk := await request.content.readany():
+                size_bytes += len(chunk)
+                if size_bytes > limit_bytes:
+                    raise _too_large(limit_bytes)
+                lease.take(len(chunk))
+                chunks.append(chunk)
+    except TimeoutError as error:
+        raise RequestError(
+            "deadline_exceeded",
+            f"the body did not arrive within {_BODY_TIMEOUT_S} s; send it again",
+            reason="slow_body",
+            status=408,
+        ) from error
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limit_bytes: int) -> RequestError:
+    return RequestError(
+        "resource_exhausted",
+        f"the body has more than {limit_bytes} bytes; send fewer profiles in a request, or raise"
+        " limits.ingestion_body_limit_mb on the server",
+        reason="body_too_large",
+        status=413,
+    )

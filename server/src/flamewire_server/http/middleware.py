@@ -1,0 +1,82 @@
+"""The one middleware: the Host check, and errors as Connect replies."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from flamewire_server.errors import RequestError, StorageError
+from flamewire_server.http.connect import error_response
+from flamewire_server.log import EventLog
+from flamewire_server.metrics import Metrics
+
+__all__ = ["is_allowed_host", "make_middleware"]
+
+_log = EventLog(__name__)
+
+
+def is_allowed_host(host: str, allowed: Sequence[str]) -> bool:
+    """Say whether a Host header is harmless on a server that only its own machine reaches.
+
+    A page of another site reaches it by a name that its owner points to 127.0.0.1 (DNS rebinding): so no name
+    passes but localhost and what the operator allows. An address is no name, and a browser always sends the
+    header.
+    """
+    if not host:
+        return True
+    name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    name = name.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost") or name in allowed:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def make_middleware(*, check_host: bool, allowed_hosts: Sequence[str], metrics: Metrics) -> Middleware:
+    """Make the middleware; with check_host only harmless Host headers are served."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            host = request.headers.get("Host", "")
+            if check_host and not is_allowed_host(host, allowed_hosts):
+                raise RequestError(
+                    "permission_denied",
+                    f"the host name {host[:100]!r} is not served here, as a guard against DNS"
+                    " rebinding; use localhost"
+                    " or an address, or add the name to server.allowed_hosts",
+                    reason="bad_host",
+                )
+            return await handler(request)
+        except RequestError as error:
+            metrics.rejects.labels(error.reason).inc()
+            return error_response(error)
+        except web.HTTPException:
+            raise
+        except StorageError as error:
+            _log.error("storage_failed", path=request.path, reason=str(error))
+            metrics.rejects.labels("storage").inc()
+            return error_response(
+                RequestError(
+                    "unavailable",
+                    "the store cannot be read now; ask again",
+                    reason="storage",
+                    retry_after_s=1,
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - the root of a request: a defect answers 500, the server goes on
+            _log.error("request_defect", exc=error, path=request.path)
+            metrics.rejects.labels("defect").inc()
+            return error_response(
+                RequestError(
+                    "internal", "the server has a defect; its log has the traceback", reason="defect"
+                )
+            )
+
+    return middleware

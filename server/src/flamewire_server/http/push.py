@@ -1,0 +1,64 @@
+"""The push endpoints: one handler for every format of the registry."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from flamewire_server.config import Config
+from flamewire_server.errors import RequestError
+from flamewire_server.http.connect import BodyBudget, codec_of, is_gzip, read_body
+from flamewire_server.ingest.block_writer import Push
+from flamewire_server.ingest.committer import Committer
+from flamewire_server.ingest.formats import FORMATS
+from flamewire_server.metrics import Metrics
+from flamewire_server.model.tenant import parse_tenant
+
+__all__ = ["PushHandlers"]
+
+# Bodies in memory at one time, from all senders.
+_BUDGET_BYTES = 128 << 20
+
+
+class PushHandlers:
+    """Takes pushes and answers when they are durable."""
+
+    def __init__(self, config: Config, committer: Committer, metrics: Metrics) -> None:
+        self._config = config
+        self._committer = committer
+        self._metrics = metrics
+        self._budget = BodyBudget(max(_BUDGET_BYTES, 2 * config.max_request_bytes))
+        self._formats = {(one.path, one.content_type): one for one in FORMATS}
+
+    def routes(self) -> list[web.RouteDef]:
+        """Give the routes of all formats."""
+        return [web.post(path, self.push) for path in sorted({one.path for one in FORMATS})]
+
+    async def push(self, request: web.Request) -> web.Response:
+        """Answer one push."""
+        try:
+            response = await self._push(request)
+        except RequestError as error:
+            self._metrics.pushes.labels(error.code).inc()
+            raise
+        self._metrics.pushes.labels("ok").inc()
+        return response
+
+    async def _push(self, request: web.Request) -> web.Response:
+        form = self._formats[request.path, codec_of(request)]
+        gzip = is_gzip(request)
+        tenant = parse_tenant(
+            request.headers.get("X-Scope-OrgID"), multitenancy=self._config.multitenancy_enabled
+        )
+        with self._budget.lease() as lease:
+            body = await read_body(request, limit_bytes=self._config.max_request_bytes, lease=lease)
+            stored = await self._committer.submit(Push(tenant, body, gzip, form.decode))
+        metrics = self._metrics
+        metrics.push_bytes.inc(len(body))
+        metrics.profiles.inc(stored.profiles)
+        metrics.samples.inc(stored.samples)
+        metrics.decoded_bytes.inc(stored.decoded_bytes)
+        if stored.duplicates:
+            metrics.duplicates.inc(stored.duplicates)
+        if stored.conflicts:
+            metrics.conflicts.inc(stored.conflicts)
+        return web.Response(body=form.reply, content_type=form.content_type)

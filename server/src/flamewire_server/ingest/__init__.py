@@ -1,0 +1,1 @@
+"""From a request body to a durable block: the formats, and the group commit."""

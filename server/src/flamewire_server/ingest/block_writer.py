@@ -1,0 +1,207 @@
+"""One commit: decode the pushes, leave duplicates out, encode, make files durable, commit the catalog."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from flamewire_server._native import DecodeError, EncodedBlock, Encoder, Limits, ProfileBatch
+from flamewire_server.errors import RequestError, StorageError
+from flamewire_server.ingest.format import Decode
+from flamewire_server.log import EventLog
+from flamewire_server.storage.catalog import Catalog, DuplicateError, NewBlock, NewSeries, ProfileId
+from flamewire_server.storage.local_store import LocalStore, new_block_name
+
+__all__ = ["BlockWriter", "Push", "Stored"]
+
+_NS_PER_HOUR = 3600 * 10**9
+_ATTEMPTS = 3
+_log = EventLog(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A request body as it came in."""
+
+    tenant: str
+    body: bytes
+    gzip: bool
+    decode: Decode
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a push: the counts of its profiles."""
+
+    profiles: int
+    duplicates: int
+    conflicts: int
+    samples: int
+    decoded_bytes: int
+
+
+@dataclass(slots=True)
+class _Decoded:
+    push: Push
+    batch: ProfileBatch
+    keep: list[int] = field(default_factory=list)
+    duplicates: int = 0
+    conflicts: int = 0
+
+    def stored(self) -> Stored:
+        return Stored(
+            len(self.keep), self.duplicates, self.conflicts, self.batch.sample_count, self.batch.decoded_bytes
+        )
+
+
+class BlockWriter:
+    """Commits pushes; called by one thread at a time.
+
+    Args:
+        limits: what a push may hold.
+        clock_ns: the calendar clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: LocalStore,
+        catalog: Catalog,
+        encoder: Encoder,
+        limits: Limits,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._encoder = encoder
+        self._limits = limits
+        self._clock_ns = clock_ns
+
+    def commit(self, pushes: Sequence[Push]) -> list[Stored | RequestError]:
+        """Commit pushes together.
+
+        Returns:
+            For each push what was stored, durably, or why it is refused. One push's refusal touches no other.
+
+        Raises:
+            StorageError: the disk or the catalog failed: nothing of any push is stored.
+        """
+        outcomes = [self._decode(push) for push in pushes]
+        decoded = [outcome for outcome in outcomes if isinstance(outcome, _Decoded)]
+        self._store_together(decoded)
+        return [outcome.stored() if isinstance(outcome, _Decoded) else outcome for outcome in outcomes]
+
+    def _decode(self, push: Push) -> _Decoded | RequestError:
+        try:
+            batch = push.decode(push.body, gzip=push.gzip, now_ns=self._clock_ns(), limits=self._limits)
+        except DecodeError as error:
+            return _refusal(error)
+        except RequestError as error:
+            return error
+        return _Decoded(push, batch)
+
+    def _store_together(self, decoded: Sequence[_Decoded]) -> None:
+        for attempt in range(_ATTEMPTS):
+            ids = [entry for tenant, group in _by_tenant(decoded) for entry in self._choose(tenant, group)]
+            if not ids:
+                return
+            try:
+                self._write(decoded, ids)
+            except DuplicateError:
+                # Another writer committed one of these ids after our look-up: look again.
+                _log.warn("duplicate_raced", attempt=attempt + 1)
+                continue
+            return
+        raise StorageError("the catalog says again and again that a new profile id is known")
+
+    def _choose(self, tenant: str, group: Sequence[_Decoded]) -> list[tuple[str, ProfileId, int]]:
+        """Set which profiles of each push are kept; returns their ids with the hour in which to forget
+        them."""
+        all_keys = [entry.batch.keys for entry in group]
+        known = self._catalog.known_contents(
+            tenant, list({(series, uid) for keys in all_keys for series, uid, _, _ in keys})
+        )
+        chosen: list[tuple[str, ProfileId, int]] = []
+        for entry, keys in zip(group, all_keys, strict=True):
+            entry.keep, entry.duplicates, entry.conflicts = [], 0, 0
+            for index, (series, uid, content, time_ns) in enumerate(keys):
+                contents = known.setdefault((series, uid), set())
+                if content in contents:
+                    entry.duplicates += 1
+                    continue
+                entry.conflicts += bool(contents)
+                contents.add(content)
+                entry.keep.append(index)
+                chosen.append((tenant, ProfileId(series, uid, content), self._forget_at_h(time_ns)))
+        return chosen
+
+    def _forget_at_h(self, time_ns: int) -> int:
+        # A retry is accepted until the profile is too old; one hour more for clocks that differ.
+        return (max(time_ns, self._clock_ns()) + self._limits.reject_older_than_ns) // _NS_PER_HOUR + 2
+
+    def _write(self, decoded: Sequence[_Decoded], ids: Sequence[tuple[str, ProfileId, int]]) -> None:
+        encoded = [
+            (tenant, block)
+            for tenant, group in _by_tenant(decoded)
+            for block in self._encoder.encode(
+                tenant, [(entry.batch, entry.keep) for entry in group if entry.keep]
+            )
+        ]
+        names: list[str] = []
+        try:
+            blocks = [self._write_block(tenant, block, names) for tenant, block in encoded]
+            self._store.sync_folders(names)
+            self._catalog.commit(blocks, ids)
+        except BaseException as error:
+            if not (isinstance(error, StorageError) and error.uncertain):
+                self._store.remove(names)
+            raise
+        for _, block in encoded:
+            self._encoder.committed(block)
+
+    def _write_block(self, tenant: str, block: EncodedBlock, names: list[str]) -> NewBlock:
+        name = new_block_name()
+        samples = block.samples
+        samples_name = self._store.write(tenant, block.day, f"{name}.samples", samples)
+        names.append(samples_name)
+        symbols = block.symbols
+        symbols_name = None
+        if symbols is not None:
+            symbols_name = self._store.write(tenant, block.day, f"{name}.symbols", symbols)
+            names.append(symbols_name)
+        return NewBlock(
+            tenant=tenant,
+            day=block.day,
+            samples_name=samples_name,
+            symbols_name=symbols_name,
+            samples_bytes=len(samples),
+            symbols_bytes=len(symbols or b""),
+            row_count=block.rows,
+            time_min_ns=block.time_min_ns,
+            time_max_ns=block.time_max_ns,
+            series=[
+                NewSeries(
+                    one.fingerprint,
+                    one.service,
+                    one.profile_type,
+                    one.labels,
+                    one.time_min_ns,
+                    one.time_max_ns,
+                )
+                for one in block.series
+            ],
+        )
+
+
+def _by_tenant(decoded: Sequence[_Decoded]) -> list[tuple[str, list[_Decoded]]]:
+    groups: dict[str, list[_Decoded]] = {}
+    for entry in decoded:
+        groups.setdefault(entry.push.tenant, []).append(entry)
+    return list(groups.items())
+
+
+def _refusal(error: DecodeError) -> RequestError:
+    if error.code == "resource_exhausted":
+        return RequestError("resource_exhausted", error.message, reason="too_large", status=413)
+    return RequestError("invalid_argument", error.message, reason="invalid_profile")

@@ -1,0 +1,69 @@
+"""push.v1.PusherService/Push, in protobuf and in JSON. The JSON is turned into protobuf; one decoder reads
+both."""
+
+from __future__ import annotations
+
+import zlib
+
+from flamewire_server._native import Limits, ProfileBatch, decode_push
+from flamewire_server.errors import RequestError
+from flamewire_server.ingest.format import Format
+
+__all__ = ["JSON", "PROTO", "gunzip"]
+
+_PATH = "/push.v1.PusherService/Push"
+_GZIP_WINDOW_BITS = 31
+
+
+def _decode_json(body: bytes, *, gzip: bool, now_ns: int, limits: Limits) -> ProfileBatch:
+    # Imported here: senders of JSON are few, and the import costs 40 ms of the start.
+    from google.protobuf import json_format
+
+    from flamewire_server._proto.push.v1 import push_pb2
+
+    text = gunzip(body, limits.max_request_bytes) if gzip else body
+    message = push_pb2.PushRequest()
+    try:
+        json_format.Parse(text, message, ignore_unknown_fields=True)
+    except (json_format.ParseError, ValueError, RecursionError) as error:
+        raise RequestError(
+            "invalid_argument",
+            f"the body is no push.v1.PushRequest in JSON: {str(error)[:200]}. Send"
+            ' {"series":[{"labels":[{"name":..,"value":..}],'
+            '"samples":[{"rawProfile":"<base64>","ID":"<uuid>"}]}]}',
+            reason="bad_json",
+        ) from error
+    return decode_push(message.SerializeToString(), gzip=False, now_ns=now_ns, limits=limits)
+
+
+def gunzip(body: bytes, limit: int) -> bytes:
+    """Inflate a body to at most `limit` bytes.
+
+    Raises:
+        RequestError: it is larger, or no gzip.
+    """
+    inflater = zlib.decompressobj(wbits=_GZIP_WINDOW_BITS)
+    try:
+        text = inflater.decompress(body, limit)
+    except zlib.error as error:
+        raise RequestError(
+            "invalid_argument",
+            "the body is not gzip although Content-Encoding says so; compress it or leave the header out",
+            reason="bad_gzip",
+        ) from error
+    if inflater.unconsumed_tail:
+        raise RequestError(
+            "resource_exhausted",
+            f"the body holds more than {limit} bytes once gunzipped; send less in one request",
+            reason="body_too_large",
+            status=413,
+        )
+    if not inflater.eof:
+        raise RequestError(
+            "invalid_argument", "the gzip body ends too early; send it whole", reason="bad_gzip"
+        )
+    return text
+
+
+PROTO = Format("push.v1+proto", _PATH, "application/proto", decode_push, b"")
+JSON = Format("push.v1+json", _PATH, "application/json", _decode_json, b"{}")

@@ -1,0 +1,1 @@
+"""The words of the field: selectors, labels, profile types, time ranges, tenants."""
