@@ -1,0 +1,334 @@
+"""Exit, signals, fork and broken servers, in real processes and over real HTTP."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import sys
+
+import pytest
+from sdk_support.pprof_reader import Push
+from sdk_support.programs import Ended, run_program
+from sdk_support.push_server import PushServer, Reply
+
+
+def cpu_s(pushes: list[Push], function: str = "burn") -> float:
+    return sum(push.profile.cpu_of(function) for push in pushes) / 1e9
+
+
+def clean(ended: Ended) -> Ended:
+    """Assert that the program said nothing of its own accord and ended well."""
+    assert (ended.code, ended.err) == (0, ""), ended
+    return ended
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_exit_without_stop_pushes_the_last_window(push_server: PushServer, engine: str) -> None:
+    clean(
+        run_program(
+            "import flamewire; flamewire.start(); burn(1.0)", server_url=push_server.url, engine=engine
+        )
+    )
+    assert cpu_s(push_server.pushes) == pytest.approx(1.0, rel=0.1)
+    (labels,) = {tuple(push.labels.items()) for push in push_server.pushes}
+    assert dict(labels)["service_name"] == "program"
+
+
+def test_an_uncaught_exception_pushes_too(push_server: PushServer, engine: str) -> None:
+    ended = run_program(
+        "import flamewire; flamewire.start(); burn(0.5); raise SystemExit(7)",
+        server_url=push_server.url,
+        engine=engine,
+    )
+    assert ended.code == 7
+    assert cpu_s(push_server.pushes) == pytest.approx(0.5, rel=0.2)
+
+
+SIGTERM_PROGRAM = """
+import flamewire, signal, time
+flamewire.start()
+burn(0.5)
+print("burnt", flush=True)
+time.sleep(60)
+"""
+
+
+def test_sigterm_pushes_and_still_ends_the_process_by_the_signal(
+    push_server: PushServer, engine: str
+) -> None:
+    ended = run_program(SIGTERM_PROGRAM, server_url=push_server.url, engine=engine, sigterm_at="burnt")
+    assert (ended.code, ended.err) == (-15, "")
+    assert cpu_s(push_server.pushes) == pytest.approx(0.5, rel=0.2)
+
+
+def test_sigterm_ends_the_process_in_time_though_the_server_hangs(engine: str) -> None:
+    with PushServer(*[Reply(hang=True)] * 9) as server:
+        ended = run_program(SIGTERM_PROGRAM, server_url=server.url, engine=engine, sigterm_at="burnt")
+    assert ended.code == -15
+    assert ended.wall_s < 10, "the deadline is 2 s, an answer was not due for 30 s"
+
+
+def test_a_handler_of_the_program_is_left_alone(push_server: PushServer, engine: str) -> None:
+    program = """
+    import flamewire, signal, sys, time
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+    flamewire.start()
+    burn(0.5)
+    print("burnt", flush=True)
+    time.sleep(60)
+    """
+    ended = run_program(program, server_url=push_server.url, engine=engine, sigterm_at="burnt")
+    assert (ended.code, ended.err) == (3, "")
+    assert cpu_s(push_server.pushes) == pytest.approx(0.5, rel=0.2)
+
+
+def test_a_server_that_is_not_there_does_not_hold_up_the_exit(engine: str) -> None:
+    program = """
+    import flamewire, time
+    session = flamewire.start(upload_interval_s=3600)
+    burn(0.3)
+    begun = time.monotonic()
+    assert not flamewire.stop()
+    assert time.monotonic() - begun < 1.5, time.monotonic() - begun
+    assert session.status().dropped_profiles == {"shutdown": 1}, session.status()
+    """
+    clean(run_program(program, server_url=f"http://127.0.0.1:{closed_port()}", engine=engine))
+
+
+def test_a_server_that_hangs_holds_up_the_exit_no_longer_than_the_deadline(engine: str) -> None:
+    program = """
+    import flamewire, time
+    flamewire.start(shutdown_timeout_s=0.5, upload_interval_s=3600)
+    burn(0.3)
+    begun = time.monotonic()
+    assert not flamewire.stop()
+    assert 0.4 < time.monotonic() - begun < 5, time.monotonic() - begun
+    status = flamewire.status()
+    assert status.dropped_profiles == {"shutdown": 1}, status
+    """
+    with PushServer(*[Reply(hang=True)] * 9) as server:
+        clean(run_program(program, server_url=server.url, engine=engine))
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [Reply(503, {"Retry-After": "1"}), Reply(429), Reply(500), Reply(reset=True)],
+    ids=["503 with Retry-After", "429", "500", "reset"],
+)
+def test_a_passing_failure_loses_nothing_and_counts_once(failure: Reply, engine: str) -> None:
+    program = """
+    import flamewire
+    session = flamewire.start(upload_interval_s=3600)
+    burn(0.5)
+    assert flamewire.flush(30)
+    status = session.status()
+    assert (status.pushed_profiles, status.retries, dict(status.dropped_profiles)) == (1, 1, {}), status
+    """
+    with PushServer(failure) as server:
+        clean(run_program(program, server_url=server.url, engine=engine))
+        first, second = server.requests[:2]
+        assert first.pushes[0].profile_id == second.pushes[0].profile_id
+        assert cpu_s(second.pushes) == pytest.approx(0.5, rel=0.2)
+        if failure.headers:
+            assert second.monotonic_s - first.monotonic_s >= 1
+
+
+def test_a_refusal_is_pushed_once_counted_and_logged_once(engine: str) -> None:
+    program = """
+    import flamewire, logging
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    session = flamewire.start(upload_interval_s=3600)
+    for _ in range(3):
+        burn(0.2)
+        assert flamewire.flush(30)
+    status = session.status()
+    assert dict(status.dropped_profiles) == {"unauthorized": 3}, status
+    assert (status.last_push.code, status.last_push.words) == (401, "unauthenticated: who are you"), status
+    """
+    refusal = Reply(401, body=b'{"code":"unauthenticated","message":"who are you"}')
+    with PushServer(*[refusal] * 3) as server:
+        ended = run_program(program, server_url=server.url, engine=engine)
+        assert ended.code == 0, ended
+        assert len([line for line in ended.err.splitlines() if "who are you" in line]) == 1
+        assert len(server.requests) >= 3
+
+
+def test_a_fork_child_is_profiled_by_itself(push_server: PushServer, engine: str) -> None:
+    program = """
+    import flamewire, os
+    def parent_work(): burn(0.4)
+    def child_work(): burn(0.8)
+    flamewire.start()
+    parent_work()
+    child = os.fork()
+    if child == 0:
+        child_work()
+        flamewire.stop()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    """
+    clean(run_program(program, server_url=push_server.url, engine=engine, PYTHONWARNINGS="ignore"))
+    pushes = push_server.pushes
+    assert cpu_s(pushes, "child_work") == pytest.approx(0.8, rel=0.15)
+    assert cpu_s(pushes, "parent_work") == pytest.approx(0.4, rel=0.15)
+    assert len({push.profile_id for push in pushes}) == len(pushes)
+
+
+def test_a_multiprocessing_child_pushes_its_last_window(push_server: PushServer, engine: str) -> None:
+    program = """
+    import flamewire, multiprocessing
+    def child_work(): burn(0.6)
+    flamewire.start()
+    child = multiprocessing.get_context("fork").Process(target=child_work)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    """
+    clean(run_program(program, server_url=push_server.url, engine=engine, PYTHONWARNINGS="ignore"))
+    assert cpu_s(push_server.pushes, "child_work") == pytest.approx(0.6, rel=0.2)
+
+
+def test_300_forks_with_a_racing_tag_thread_do_not_hang(push_server: PushServer, engine: str) -> None:
+    program = """
+    import flamewire, os, threading
+    flamewire.start(upload_interval_s=0.2)
+    go_on = True
+    def race():
+        while go_on:
+            with flamewire.tags(route="/cart", number=1):
+                flamewire.status()
+    threading.Thread(target=race, daemon=True).start()
+    for _ in range(300):
+        child = os.fork()
+        if child == 0:
+            with flamewire.tags(in_child=1):
+                burn(0.001)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    go_on = False
+    """
+    clean(run_program(program, server_url=push_server.url, engine=engine, PYTHONWARNINGS="ignore"))
+
+
+def test_fork_children_that_exit_in_order_do_not_hang(push_server: PushServer, engine: str) -> None:
+    program = """
+    import flamewire, os, sys
+    flamewire.start()
+    for _ in range(20):
+        child = os.fork()
+        if child == 0:
+            burn(0.05)
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    """
+    clean(run_program(program, server_url=push_server.url, engine=engine, PYTHONWARNINGS="ignore"))
+    assert cpu_s(push_server.pushes) == pytest.approx(1.0, rel=0.3)
+
+
+def test_starting_twice_is_idempotent_or_a_typed_error(push_server: PushServer, engine: str) -> None:
+    program = """
+    import flamewire
+    first = flamewire.start(sample_rate_hz=50)
+    assert flamewire.start(sample_rate_hz=50) is first
+    try:
+        flamewire.start(sample_rate_hz=51)
+    except flamewire.AlreadyStartedError as error:
+        assert "stop()" in str(error)
+    else:
+        raise AssertionError
+    assert flamewire.stop()
+    assert flamewire.start(sample_rate_hz=51) is not first
+    """
+    clean(run_program(program, server_url=push_server.url, engine=engine))
+
+
+def test_wrong_options_raise_at_once_and_leave_nothing_behind(push_server: PushServer, engine: str) -> None:
+    program = """
+    import flamewire, threading
+    for wrong in ({"sample_rate_hz": 0}, {"server_url": "nowhere"}, {"profile_types": ("heap",)}):
+        try:
+            flamewire.start(**wrong)
+        except ValueError as error:
+            assert isinstance(error, flamewire.ConfigurationError)
+        else:
+            raise AssertionError(wrong)
+    assert threading.active_count() == 1
+    assert str(flamewire.status()) == "flamewire: not started"
+    assert flamewire.stop() and flamewire.flush()
+    """
+    clean(run_program(program, server_url=push_server.url, engine=engine))
+
+
+def test_a_bad_environment_value_does_not_stop_the_host(push_server: PushServer, engine: str) -> None:
+    program = """
+    import flamewire
+    session = flamewire.start()
+    assert session.options.sample_rate_hz == 100
+    assert any("FLAMEWIRE_SAMPLE_RATE_HZ='often'" in problem for problem in session.status().problems)
+    """
+    clean(run_program(program, server_url=push_server.url, engine=engine, FLAMEWIRE_SAMPLE_RATE_HZ="often"))
+
+
+def test_tags_before_the_start_are_harmless(push_server: PushServer, engine: str) -> None:
+    program = """
+    import flamewire
+    with flamewire.tags(number=7, odd="a\\ud800"):
+        flamewire.start()
+        burn(0.3)
+    """
+    clean(run_program(program, server_url=push_server.url, engine=engine))
+    assert cpu_s(push_server.pushes) > 0
+
+
+def test_static_tags_are_labels_of_the_series(push_server: PushServer, engine: str) -> None:
+    program = "import flamewire; flamewire.start(tags={'region': 'eu', 'build': 7}); burn(0.2)"
+    clean(run_program(program, server_url=push_server.url, engine=engine))
+    labels = push_server.pushes[0].labels
+    assert (labels["region"], labels["build"]) == ("eu", "7")
+
+
+def test_windows_follow_each_other_without_gap_or_overlap(push_server: PushServer, engine: str) -> None:
+    program = "import flamewire; flamewire.start(upload_interval_s=0.3); burn(1.5)"
+    clean(run_program(program, server_url=push_server.url, engine=engine))
+    profiles = sorted((push.profile for push in push_server.pushes), key=lambda profile: profile.time_unix_ns)
+    assert len(profiles) >= 3
+    for earlier, later in itertools.pairwise(profiles):
+        # The stamps are calendar time, the lengths monotonic: they may drift apart by what a clock is slewed.
+        assert later.time_unix_ns - earlier.time_unix_ns == pytest.approx(earlier.duration_ns, abs=50_000_000)
+    assert cpu_s(push_server.pushes) == pytest.approx(1.5, rel=0.1)
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    program = """
+    import sys
+    before = set(sys.modules)
+    import flamewire
+    heavy = {"requests", "urllib3", "asyncio", "logging", "inspect", "dataclasses", "json", "ssl", "email"}
+    assert not heavy & (set(sys.modules) - before), heavy & set(sys.modules)
+    """
+    clean(run_program(program, server_url="http://127.0.0.1:1", engine="python"))
+
+
+def test_threads_of_the_sdk_take_no_signals(push_server: PushServer, engine: str) -> None:
+    if sys.platform != "linux":
+        pytest.skip("reads /proc")
+    program = """
+    import flamewire, signal, threading
+    from flamewire.threads import SdkThread
+    flamewire.start()
+    burn(0.1)
+    own = [thread for thread in threading.enumerate() if isinstance(thread, SdkThread)]
+    assert len(own) >= 2
+    for thread in own:
+        status = open(f"/proc/self/task/{thread.native_id}/status").read()
+        blocked = int(next(line for line in status.splitlines() if line.startswith("SigBlk")).split()[1], 16)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPROF, signal.SIGUSR1):
+            assert blocked >> (number - 1) & 1, (thread, number)
+        assert not blocked >> (signal.SIGSEGV - 1) & 1
+    """
+    clean(run_program(program, server_url=push_server.url, engine=engine))
