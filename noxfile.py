@@ -51,8 +51,6 @@ NOT_SOURCES = {
     "benchmarks",
     "examples",
 }
-# One interpreter for every call of cargo: pyo3 is compiled again when this changes.
-RUST_ENV = {"PYO3_PYTHON": sys.executable}
 
 nox.needs_version = ">=2025.5.1"
 nox.options.reuse_venv = "yes"
@@ -90,7 +88,7 @@ def files(root: Path) -> Iterator[Path]:
     """Yield the source files of a package, in a fixed order."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(
-            name for name in folders if name not in NOT_SOURCES and not name.endswith(".egg-info")
+            name for name in folders if name not in NOT_SOURCES and not name.endswith(NOT_SOURCES_END)
         )
         yield from (Path(folder, name) for name in sorted(names) if not name.endswith((".so", ".pyc")))
 
@@ -152,7 +150,7 @@ def build_wheel(session: nox.Session, package: Path) -> None:
     for old in WHEELS.glob(f"{DISTRIBUTIONS[package]}-*.whl"):
         old.unlink()
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(WHEELS)]
-    session.run("python", "-m", "pip", "wheel", *options, str(package), env=RUST_ENV)
+    session.run("python", "-m", "pip", "wheel", *options, str(package))
     put_stamp(stamp, wanted)
 
 
@@ -194,7 +192,7 @@ def npm_packages(session: nox.Session, env: dict[str, str]) -> None:
 def cargo(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
     """Run cargo on the server's native core, over the build that the wheel left."""
     with session.chdir(RUST):
-        session.run("cargo", *arguments, external=True, env={**RUST_ENV, **(env or {})})
+        session.run("cargo", *arguments, external=True, env=env)
 
 
 def pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
