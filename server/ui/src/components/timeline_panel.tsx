@@ -160,7 +160,7 @@ function plotOptions(
         ...axis,
         grid,
         size: 64,
-        space: 28,
+        space: 22,
         values: (_plot, splits) => splits.map((value) => (isCpuTime(profileType) ? formatNumber(value) : formatValue(value, profileType.unit))),
       },
     ],

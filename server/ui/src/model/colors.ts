@@ -21,8 +21,8 @@ const HUES = [22, 42, 62, 84, 112, 142, 172, 204, 238, 268, 300, 340];
 const SHADES = 3;
 
 export const PALETTES: Readonly<Record<Theme, FramePalette>> = {
-  light: { frames: shadesOf([0.875, 0.845, 0.815], 0.085), text: "#1c1d22", neutral: "#d9dbe0" },
-  dark: { frames: shadesOf([0.5, 0.47, 0.44], 0.085), text: "#ffffff", neutral: "#474b56" },
+  light: { frames: shadesOf([0.85, 0.82, 0.79], 0.105), text: "#1c1d22", neutral: "#d9dbe0" },
+  dark: { frames: shadesOf([0.52, 0.49, 0.46], 0.095), text: "#ffffff", neutral: "#474b56" },
 };
 
 function shadesOf(lightnesses: readonly number[], chroma: number): string[] {
