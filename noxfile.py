@@ -51,6 +51,7 @@ NOT_SOURCES = {
     "benchmarks",
     "examples",
 }
+NOT_SOURCES_END = (".egg-info", "_cache")
 
 nox.needs_version = ">=2025.5.1"
 nox.options.reuse_venv = "yes"
