@@ -1,0 +1,433 @@
+//! From batches to blocks: sorts samples, finds new stacks, writes one block per UTC day.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use parquet::data_type::FixedLenByteArray;
+
+use crate::error::BlockError;
+use crate::hash::{HashedMap, HashedSet};
+use crate::labels::{Labels, Series};
+use crate::pprof::{NONE, Sample};
+use crate::push::{Batch, PushedProfile};
+use crate::samples::{self, RowGroup, SpanColumns};
+use crate::symbols::{self, NewFrame};
+
+const NS_PER_DAY: i64 = 86_400 * 1_000_000_000;
+
+/// A series that has rows in a block, and the times between which they lie.
+#[derive(Clone, Debug)]
+pub struct SeriesEntry {
+    series: Arc<Series>,
+    /// Earliest profile.
+    pub time_min_ns: i64,
+    /// Latest profile.
+    pub time_max_ns: i64,
+}
+
+impl SeriesEntry {
+    /// Hash of all labels; see `hash::fingerprint`.
+    pub fn fingerprint(&self) -> i64 {
+        self.series.fingerprint
+    }
+
+    /// Value of `service_name`.
+    pub fn service(&self) -> &str {
+        &self.series.service
+    }
+
+    /// `family:sample_type:unit:period_type:period_unit`.
+    pub fn profile_type(&self) -> &str {
+        &self.series.profile_type
+    }
+
+    /// All labels, sorted by name.
+    pub fn labels(&self) -> &Labels {
+        &self.series.labels
+    }
+}
+
+/// Two files to make durable.
+#[derive(Debug)]
+pub struct EncodedBlock {
+    tenant: String,
+    day_number: i64,
+    /// UTC day, "2026-11-23".
+    pub day: String,
+    /// The samples file.
+    pub samples: Vec<u8>,
+    /// The symbols file, None where nothing is new.
+    pub symbols: Option<Vec<u8>>,
+    /// Rows of the samples file.
+    pub rows: usize,
+    /// Earliest profile.
+    pub time_min_ns: i64,
+    /// Latest profile.
+    pub time_max_ns: i64,
+    /// Series of the block, in the order of its row groups.
+    pub series: Vec<SeriesEntry>,
+    new_stacks: Vec<(String, Vec<i64>)>,
+}
+
+/// Whose stacks: tenant, service, day.
+type Owner = (String, String, i64);
+
+#[derive(Default)]
+struct Known {
+    sets: HashMap<Owner, (HashedSet, u64)>,
+    entries: usize,
+    clock: u64,
+}
+
+/// Turns batches into blocks; remembers which stacks are durable.
+pub struct Encoder {
+    known: Mutex<Known>,
+    max_known_stacks: usize,
+}
+
+impl Encoder {
+    /// `max_known_stacks` bounds memory, at about 10 bytes each.
+    pub fn new(max_known_stacks: usize) -> Self {
+        Self { known: Mutex::default(), max_known_stacks }
+    }
+
+    /// Number of stacks remembered.
+    pub fn known_stacks(&self) -> usize {
+        self.lock().entries
+    }
+
+    /// Encodes the chosen profiles of each batch. Indices beyond a batch are passed over.
+    pub fn encode(&self, tenant: &str, batches: &[(&Batch, &[usize])]) -> Result<Vec<EncodedBlock>, BlockError> {
+        let mut days: BTreeMap<i64, Vec<Slice<'_>>> = BTreeMap::new();
+        for (batch, chosen) in batches {
+            for pushed in chosen.iter().filter_map(|&index| batch.profiles.get(index)) {
+                days.entry(pushed.profile.time_ns.div_euclid(NS_PER_DAY)).or_default().extend(slices(pushed));
+            }
+        }
+        let blocks = days.into_iter().map(|(day, slices)| self.encode_day(tenant, day, slices));
+        blocks.filter_map(Result::transpose).collect()
+    }
+
+    /// Remembers the symbols of a block that is durable.
+    pub fn committed(&self, block: &EncodedBlock) {
+        let mut known = self.lock();
+        known.clock += 1;
+        let now = known.clock;
+        for (service, stacks) in &block.new_stacks {
+            let owner = (block.tenant.clone(), service.clone(), block.day_number);
+            let (set, used) = known.sets.entry(owner).or_default();
+            let before = set.len();
+            set.extend(stacks.iter().copied());
+            *used = now;
+            let added = set.len() - before;
+            known.entries += added;
+        }
+        known.forget_oldest(self.max_known_stacks);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        // A panic elsewhere cannot leave the sets half-written in a way that loses symbols: forgetting is harmless.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn encode_day(
+        &self,
+        tenant: &str,
+        day: i64,
+        mut slices: Vec<Slice<'_>>,
+    ) -> Result<Option<EncodedBlock>, BlockError> {
+        slices.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
+        let damaged = |error| BlockError::damaged("", error);
+        let mut known = self.lock();
+        let (mut groups, mut frames, mut new_stacks) = (Vec::new(), Vec::new(), Vec::new());
+        for of_service in slices.chunk_by(|a, b| a.series.service == b.series.service) {
+            let Some(service) = of_service.first().map(|slice| slice.series.service.as_str()) else { continue };
+            let durable = known.touch(&(tenant.to_owned(), service.to_owned(), day));
+            let mut finder = NewStacks { service, durable, fresh: HashedSet::default(), frames: &mut frames };
+            for of_type in of_service.chunk_by(|a, b| a.series.profile_type == b.series.profile_type) {
+                groups.push(row_group(of_type, &mut finder));
+            }
+            if !finder.fresh.is_empty() {
+                new_stacks.push((service.to_owned(), finder.fresh.into_iter().collect()));
+            }
+        }
+        drop(known);
+        groups.retain(|group| group.rows() > 0);
+        let rows = groups.iter().map(RowGroup::rows).sum();
+        let series = series_entries(&slices);
+        let (Some(time_min_ns), Some(time_max_ns)) =
+            (series.iter().map(|entry| entry.time_min_ns).min(), series.iter().map(|entry| entry.time_max_ns).max())
+        else {
+            return Ok(None);
+        };
+        let symbols = if frames.is_empty() { None } else { Some(symbols::write(&frames).map_err(damaged)?) };
+        Ok(Some(EncodedBlock {
+            tenant: tenant.to_owned(),
+            day_number: day,
+            day: date(day),
+            samples: samples::write(&groups).map_err(damaged)?,
+            symbols,
+            rows,
+            time_min_ns,
+            time_max_ns,
+            series,
+            new_stacks,
+        }))
+    }
+}
+
+impl Known {
+    fn touch(&mut self, owner: &Owner) -> Option<&HashedSet> {
+        let (set, used) = self.sets.get_mut(owner)?;
+        *used = self.clock;
+        Some(set)
+    }
+
+    fn forget_oldest(&mut self, max: usize) {
+        while self.entries > max {
+            let Some(oldest) = self.sets.iter().min_by_key(|(_, (_, used))| *used).map(|(owner, _)| owner.clone())
+            else {
+                return;
+            };
+            if let Some((set, _)) = self.sets.remove(&oldest) {
+                self.entries -= set.len();
+            }
+        }
+    }
+}
+
+/// The samples of one profile that belong to one series.
+struct Slice<'a> {
+    series: &'a Arc<Series>,
+    pushed: &'a PushedProfile,
+    label_set: u32,
+    sample_type: usize,
+}
+
+impl Slice<'_> {
+    fn order(&self) -> (&str, &str, i64, i64, [u8; 16]) {
+        let series = self.series;
+        (
+            &series.service,
+            &series.profile_type,
+            series.fingerprint,
+            self.pushed.profile.time_ns,
+            self.pushed.key.profile_id,
+        )
+    }
+
+    /// Its samples with their values, those of value 0 left out.
+    fn samples(&self) -> impl Iterator<Item = (&Sample, i64)> {
+        let profile = &self.pushed.profile;
+        let samples = profile.samples_of(self.label_set).iter();
+        samples.map(|sample| (sample, profile.value(sample, self.sample_type))).filter(|&(_, value)| value != 0)
+    }
+}
+
+fn slices(pushed: &PushedProfile) -> impl Iterator<Item = Slice<'_>> {
+    let types = pushed.profile.sample_types.len().max(1);
+    let used = (pushed.series.iter().enumerate()).map(move |(index, series)| Slice {
+        series,
+        pushed,
+        label_set: (index / types) as u32,
+        sample_type: index % types,
+    });
+    used.filter(|slice| slice.samples().next().is_some())
+}
+
+fn series_entries(slices: &[Slice<'_>]) -> Vec<SeriesEntry> {
+    let runs = slices.chunk_by(|a, b| a.series.fingerprint == b.series.fingerprint);
+    let entry = |run: &[Slice<'_>]| {
+        let (first, last) = (run.first()?, run.last()?);
+        Some(SeriesEntry {
+            series: first.series.clone(),
+            time_min_ns: first.pushed.profile.time_ns,
+            time_max_ns: last.pushed.profile.time_ns,
+        })
+    };
+    runs.filter_map(entry).collect()
+}
+
+/// Collects the frames of stacks that are neither durable nor in this block yet.
+struct NewStacks<'a, 'k, 'f> {
+    service: &'a str,
+    durable: Option<&'k HashedSet>,
+    fresh: HashedSet,
+    frames: &'f mut Vec<NewFrame<'a>>,
+}
+
+impl<'a> NewStacks<'a, '_, '_> {
+    fn is_known(&self, node: i64) -> bool {
+        self.durable.is_some_and(|set| set.contains(&node)) || self.fresh.contains(&node)
+    }
+
+    fn see(&mut self, pushed: &'a PushedProfile, sample: &Sample) {
+        if sample.stack == 0 || self.is_known(sample.stack) {
+            return;
+        }
+        pushed.profile.walk_stack(sample, |parent, own, frame| {
+            let node = own as i64;
+            if !self.is_known(node) {
+                self.fresh.insert(node);
+                let profile = &pushed.profile;
+                self.frames.push(NewFrame { service: self.service, node, parent: parent as i64, profile, frame });
+            }
+        });
+    }
+}
+
+/// A row before it is sorted. Rows come in the order of their slices, which is that of (series, time).
+#[derive(Clone, Copy)]
+struct Row {
+    stack: u32,
+    slice: u32,
+    span: u32,
+    value: i64,
+}
+
+/// Sorts the samples of the slices by (stack, series, time): one hash look-up a row, then a counting sort.
+fn row_group<'a>(slices: &[Slice<'a>], new: &mut NewStacks<'a, '_, '_>) -> RowGroup {
+    let mut group = RowGroup::default();
+    if let Some(first) = slices.first() {
+        group.service.clone_from(&first.series.service);
+        group.profile_type.clone_from(&first.series.profile_type);
+    }
+    let mut numbers: HashedMap<u32> = HashedMap::default();
+    let (mut stacks, mut counts): (Vec<i64>, Vec<usize>) = (Vec::new(), Vec::new());
+    let mut rows = Vec::new();
+    let mut spans = Spans::default();
+    for (slice, number) in slices.iter().zip(0u32..) {
+        for (sample, value) in slice.samples() {
+            let stack = *numbers.entry(sample.stack).or_insert_with(|| {
+                new.see(slice.pushed, sample);
+                stacks.push(sample.stack);
+                counts.push(0);
+                (stacks.len() - 1) as u32
+            });
+            if let Some(count) = counts.get_mut(stack as usize) {
+                *count += 1;
+            }
+            rows.push(Row { stack, slice: number, span: spans.number(slice, sample), value });
+        }
+    }
+    group.spans = spans.columns;
+    let rows = counting_sort(&rows, &stacks, &counts);
+    emit(&mut group, slices, &stacks, rows);
+    group
+}
+
+fn counting_sort(rows: &[Row], stacks: &[i64], counts: &[usize]) -> Vec<Row> {
+    let mut order: Vec<usize> = (0..stacks.len()).collect();
+    order.sort_unstable_by_key(|&number| stacks.get(number));
+    let mut starts = vec![0; stacks.len()];
+    let mut total = 0;
+    for number in order {
+        if let (Some(start), Some(count)) = (starts.get_mut(number), counts.get(number)) {
+            *start = total;
+            total += count;
+        }
+    }
+    let mut sorted = vec![Row { stack: 0, slice: 0, span: NONE, value: 0 }; rows.len()];
+    for row in rows {
+        if let Some(place) = starts.get_mut(row.stack as usize) {
+            if let Some(target) = sorted.get_mut(*place) {
+                *target = *row;
+            }
+            *place += 1;
+        }
+    }
+    sorted
+}
+
+/// Fills the columns; rows of one profile with the same stack and span are summed.
+fn emit(group: &mut RowGroup, slices: &[Slice<'_>], stacks: &[i64], mut rows: Vec<Row>) {
+    for equal in rows.chunk_by_mut(|a, b| a.stack == b.stack && a.slice == b.slice) {
+        if equal.len() > 1 {
+            equal.sort_unstable_by_key(|row| row.span);
+        }
+    }
+    let ids: Vec<FixedLenByteArray> =
+        slices.iter().map(|slice| FixedLenByteArray::from(slice.pushed.key.profile_id.to_vec())).collect();
+    let same = |a: &Row, b: &Row| a.stack == b.stack && a.slice == b.slice && a.span == b.span;
+    for equal in rows.chunk_by(same) {
+        let Some(row) = equal.first() else { continue };
+        let number = row.slice as usize;
+        let (Some(slice), Some(id), Some(&stack)) =
+            (slices.get(number), ids.get(number), stacks.get(row.stack as usize))
+        else {
+            continue;
+        };
+        group.series.push(slice.series.fingerprint);
+        group.profile_id.push(id.clone());
+        group.time_ns.push(slice.pushed.profile.time_ns);
+        group.stack.push(stack);
+        group.value.push(equal.iter().fold(0, |sum: i64, row| sum.saturating_add(row.value)));
+        group.span.push((row.span != NONE).then_some(row.span));
+    }
+}
+
+/// The distinct spans of a row group.
+#[derive(Default)]
+struct Spans {
+    columns: Vec<SpanColumns>,
+    numbers: HashMap<SpanColumns, u32>,
+    last: Option<(*const PushedProfile, u32, u32)>,
+}
+
+impl Spans {
+    fn number(&mut self, slice: &Slice<'_>, sample: &Sample) -> u32 {
+        let profile = &slice.pushed.profile;
+        let Some(span) = profile.spans.get(sample.span as usize) else { return NONE };
+        let place = std::ptr::from_ref(slice.pushed);
+        if let Some((profile, span, number)) = self.last {
+            if profile == place && span == sample.span {
+                return number;
+            }
+        }
+        let columns = SpanColumns {
+            span_id: span.span_id,
+            child_span_id: span.child_span_id,
+            trace_id: span.trace_id,
+            name: if span.name == 0 { String::new() } else { profile.string(span.name).into_owned() },
+        };
+        let number = *self.numbers.entry(columns).or_insert_with_key(|columns| {
+            self.columns.push(columns.clone());
+            (self.columns.len() - 1) as u32
+        });
+        self.last = Some((place, sample.span, number));
+        number
+    }
+}
+
+/// The calendar date of a day number since 1970-01-01. Source: H. Hinnant, chrono-compatible low-level date algorithms.
+fn date(day: i64) -> String {
+    let shifted = day + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day_of_month:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_right_around_leap_days() {
+        let cases = [
+            (0, "1970-01-01"),
+            (11_016, "2000-02-29"),
+            (11_017, "2000-03-01"),
+            (20_780, "2026-11-23"),
+            (-1, "1969-12-31"),
+        ];
+        for (day, want) in cases {
+            assert_eq!(date(day), want);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The server's core without Python: push decoding, block encoding and reading, call trees.
+//!
+//! The way of a profile: [`push::decode_push`] (gunzip, parse, validate, split into series) -> [`push::Batch`] ->
+//! [`encode::Encoder`] (Parquet blocks) -> [`read::Reader`] -> [`tree::Tree`] (flame graphs).
+//! The block layout is docs/reference/block-format.md.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)
+)]
+
+pub mod encode;
+pub mod error;
+mod flamebearer;
+mod gzip;
+mod hash;
+mod labels;
+pub mod limits;
+mod names;
+mod pprof;
+mod prune;
+pub mod push;
+pub mod read;
+mod samples;
+mod scan;
+mod symbols;
+pub mod tree;
+mod wire;
+
+#[cfg(test)]
+mod testing;

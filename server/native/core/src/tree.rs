@@ -1,0 +1,205 @@
+//! A call tree of function names with values: the answer to a query.
+
+use std::sync::Arc;
+
+use crate::flamebearer::Flamebearer;
+use crate::names::{NameTree, ROOT};
+
+/// The frame that holds the value of stacks that no symbol file has.
+pub const SYMBOLS_MISSING: &str = "(symbols missing)";
+
+/// Frames in breadth-first order, siblings sorted by name; frame 0 is the root.
+pub struct Tree {
+    /// Caller of each frame; the root is its own.
+    pub(crate) parents: Vec<u32>,
+    /// Index into `strings`, which is sorted; the root's means nothing.
+    pub(crate) names: Vec<u32>,
+    pub(crate) strings: Vec<Arc<str>>,
+    pub(crate) selfs: Vec<i64>,
+    pub(crate) totals: Vec<i64>,
+    /// First callee of each frame, and one more: callees of a frame stand together.
+    first_children: Vec<u32>,
+    missing_stacks: usize,
+}
+
+impl Tree {
+    /// Makes the tree of all places that have a value.
+    pub(crate) fn new(names: &NameTree, mut selfs: Vec<i64>, missing_stacks: usize, missing_value: i64) -> Self {
+        let (mut parents, mut numbers) = (names.parents.clone(), names.names.clone());
+        let mut strings: Vec<Arc<str>> = names.strings.clone();
+        if missing_stacks > 0 {
+            parents.push(ROOT);
+            numbers.push(strings.len() as u32);
+            selfs.push(missing_value);
+            strings.push(Arc::from(SYMBOLS_MISSING));
+        }
+        let mut totals = selfs.clone();
+        // Callers have smaller places than their callees, so one pass from the end sums all subtrees.
+        for (place, &parent) in parents.iter().enumerate().skip(1).rev() {
+            let total = totals.get(place).copied().unwrap_or(0);
+            if let Some(above) = totals.get_mut(parent as usize) {
+                *above = above.saturating_add(total);
+            }
+        }
+        let kept: Vec<usize> =
+            (1..parents.len()).filter(|&place| totals.get(place).is_some_and(|&total| total != 0)).collect();
+        let ranks = sort_strings(&mut strings, kept.iter().filter_map(|&place| numbers.get(place).copied()));
+        let places = Places { parents: &parents, names: &numbers, ranks: &ranks, selfs: &selfs, totals: &totals };
+        places.breadth_first(&kept, strings, missing_stacks)
+    }
+
+    /// Sum of all values.
+    pub fn total(&self) -> i64 {
+        self.totals.first().copied().unwrap_or(0)
+    }
+
+    /// Rows whose stack no symbol file has.
+    pub fn missing_stacks(&self) -> usize {
+        self.missing_stacks
+    }
+
+    /// `querier.v1.FlameGraph` in JSON; 0 keeps every frame.
+    pub fn flamegraph_json(&self, max_nodes: usize) -> Vec<u8> {
+        Flamebearer::new(self, max_nodes).json()
+    }
+
+    /// `querier.v1.FlameGraph` in protobuf; 0 keeps every frame.
+    pub fn flamegraph_proto(&self, max_nodes: usize) -> Vec<u8> {
+        Flamebearer::new(self, max_nodes).proto()
+    }
+
+    /// (name, self, total) per function, largest self first; a function that calls itself counts once in total.
+    pub fn functions(&self) -> Vec<(Arc<str>, i64, i64)> {
+        let mut sums = vec![(0i64, 0i64); self.strings.len()];
+        let mut active = vec![0u32; self.strings.len()];
+        // Depth first; a frame is left after all of its callees.
+        let mut pending: Vec<(u32, bool)> = self.children(0).map(|frame| (frame, false)).collect();
+        while let Some((frame, leave)) = pending.pop() {
+            let index = frame as usize;
+            let name = self.names.get(index).copied().unwrap_or(0) as usize;
+            let Some(depth) = active.get_mut(name) else { continue };
+            if leave {
+                *depth -= 1;
+                continue;
+            }
+            *depth += 1;
+            if let Some((own, total)) = sums.get_mut(name) {
+                *own = own.saturating_add(self.selfs.get(index).copied().unwrap_or(0));
+                if *depth == 1 {
+                    *total = total.saturating_add(self.totals.get(index).copied().unwrap_or(0));
+                }
+            }
+            pending.push((frame, true));
+            pending.extend(self.children(frame).map(|child| (child, false)));
+        }
+        let mut functions: Vec<(Arc<str>, i64, i64)> =
+            self.strings.iter().cloned().zip(sums).map(|(name, (own, total))| (name, own, total)).collect();
+        functions.sort_by(|a, b| (b.1, b.2, &a.0).cmp(&(a.1, a.2, &b.0)));
+        functions
+    }
+
+    /// Callees of a frame, sorted by name.
+    pub(crate) fn children(&self, frame: u32) -> std::ops::Range<u32> {
+        let at = |index: usize| self.first_children.get(index).copied().unwrap_or(0);
+        at(frame as usize)..at(frame as usize + 1)
+    }
+}
+
+/// Reduces `strings` to the used ones, sorted; returns the new number of each old one.
+fn sort_strings(strings: &mut Vec<Arc<str>>, used: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut is_used = vec![false; strings.len()];
+    for number in used {
+        if let Some(flag) = is_used.get_mut(number as usize) {
+            *flag = true;
+        }
+    }
+    let mut order: Vec<(Arc<str>, usize)> = (std::mem::take(strings).into_iter().zip(0..))
+        .filter(|&(_, number)| is_used.get(number) == Some(&true))
+        .collect();
+    order.sort_unstable();
+    let mut ranks = vec![0; is_used.len()];
+    for (rank, (text, number)) in order.into_iter().enumerate() {
+        // "(symbols missing)" may also be the name of a real function: both are one name then.
+        if strings.last() != Some(&text) {
+            strings.push(text);
+        }
+        let _ = rank;
+        if let Some(slot) = ranks.get_mut(number) {
+            *slot = (strings.len() - 1) as u32;
+        }
+    }
+    ranks
+}
+
+/// The tree in the order of the name tree.
+struct Places<'a> {
+    parents: &'a [u32],
+    names: &'a [u32],
+    ranks: &'a [u32],
+    selfs: &'a [i64],
+    totals: &'a [i64],
+}
+
+impl Places<'_> {
+    fn rank(&self, place: usize) -> u32 {
+        let number = self.names.get(place).copied().unwrap_or(0);
+        self.ranks.get(number as usize).copied().unwrap_or(0)
+    }
+
+    /// Renumbers the kept places breadth first, siblings by name.
+    fn breadth_first(&self, kept: &[usize], strings: Vec<Arc<str>>, missing_stacks: usize) -> Tree {
+        // Callees by caller: a counting sort on the caller.
+        let mut starts = vec![0u32; self.parents.len() + 1];
+        let parent = |place: usize| self.parents.get(place).copied().unwrap_or(ROOT) as usize;
+        for &place in kept {
+            if let Some(count) = starts.get_mut(parent(place) + 1) {
+                *count += 1;
+            }
+        }
+        let mut sum = 0;
+        for start in &mut starts {
+            sum += *start;
+            *start = sum;
+        }
+        let mut next = starts.clone();
+        let mut callees = vec![0usize; kept.len()];
+        for &place in kept {
+            if let Some(slot) = next.get_mut(parent(place)) {
+                if let Some(target) = callees.get_mut(*slot as usize) {
+                    *target = place;
+                }
+                *slot += 1;
+            }
+        }
+        let size = kept.len() + 1;
+        let mut tree = Tree {
+            parents: Vec::with_capacity(size),
+            names: Vec::with_capacity(size),
+            strings,
+            selfs: Vec::with_capacity(size),
+            totals: Vec::with_capacity(size),
+            first_children: Vec::with_capacity(size + 1),
+            missing_stacks,
+        };
+        let mut queue: Vec<usize> = Vec::with_capacity(size);
+        queue.push(ROOT as usize);
+        tree.parents.push(0);
+        let mut frame = 0;
+        while let Some(&place) = queue.get(frame) {
+            tree.names.push(self.rank(place));
+            tree.selfs.push(self.selfs.get(place).copied().unwrap_or(0));
+            tree.totals.push(self.totals.get(place).copied().unwrap_or(0));
+            tree.first_children.push(queue.len() as u32);
+            let range =
+                starts.get(place).copied().unwrap_or(0) as usize..starts.get(place + 1).copied().unwrap_or(0) as usize;
+            if let Some(own) = callees.get_mut(range) {
+                own.sort_unstable_by_key(|&callee| self.rank(callee));
+                queue.extend_from_slice(own);
+                tree.parents.resize(queue.len(), frame as u32);
+            }
+            frame += 1;
+        }
+        tree.first_children.push(queue.len() as u32);
+        tree
+    }
+}

@@ -1,0 +1,389 @@
+//! Python module `flamewire_server._native`: a thin wrapper; what everything does is said in `_native.pyi`.
+
+use std::sync::Arc;
+
+use flamewire_core::encode::{self, SeriesEntry as CoreSeriesEntry};
+use flamewire_core::error::{BlockError as CoreBlockError, DecodeError as CoreDecodeError};
+use flamewire_core::limits::Limits as CoreLimits;
+use flamewire_core::push::{self, Batch};
+use flamewire_core::read::{self, TotalsQuery, TreeQuery};
+use flamewire_core::tree;
+use pyo3::create_exception;
+use pyo3::exceptions::{PyException, PyIndexError, PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+create_exception!(flamewire_server._native, DecodeError, PyException, "A pushed body is refused.");
+create_exception!(flamewire_server._native, BlockError, PyException, "A block file is damaged.");
+
+type ProfileKey<'py> = (i64, Bound<'py, PyBytes>, i64, i64);
+
+fn decode_error(py: Python<'_>, error: CoreDecodeError) -> PyErr {
+    let raised = DecodeError::new_err(error.message.clone());
+    let value = raised.value(py);
+    let set = value.setattr("code", error.code.as_str()).and_then(|()| value.setattr("message", error.message));
+    set.err().unwrap_or(raised)
+}
+
+fn block_error(error: CoreBlockError) -> PyErr {
+    match error {
+        CoreBlockError::Io { path, source } => match source.raw_os_error() {
+            // OSError with (errno, text, path) picks its own subclass, as FileNotFoundError.
+            Some(number) => PyOSError::new_err((number, source.to_string(), path)),
+            None => PyOSError::new_err(format!("cannot read block file {path}: {source}")),
+        },
+        damaged @ CoreBlockError::Damaged { .. } => BlockError::new_err(damaged.to_string()),
+    }
+}
+
+/// Limits of one push.
+#[pyclass(frozen, module = "flamewire_server._native")]
+struct Limits(CoreLimits);
+
+const MAX_BYTES: usize = 1 << 30;
+const MAX_COUNT: usize = 10_000_000;
+
+fn checked(name: &str, value: i64, max: usize) -> PyResult<usize> {
+    match usize::try_from(value) {
+        Ok(value) if (1..=max).contains(&value) => Ok(value),
+        _ => Err(PyValueError::new_err(format!("{name} must be between 1 and {max}, not {value}"))),
+    }
+}
+
+fn checked_duration(name: &str, value: i64) -> PyResult<i64> {
+    if value < 0 {
+        return Err(PyValueError::new_err(format!("{name} must not be negative, but is {value}")));
+    }
+    Ok(value)
+}
+
+#[pymethods]
+impl Limits {
+    #[new]
+    #[pyo3(signature = (*, max_request_bytes=67_108_864, max_profile_bytes=4_194_304, max_samples=16_000,
+        max_sample_labels=100, max_label_names=30, max_label_name_bytes=1024, max_label_value_bytes=2048,
+        max_stack_depth=1000, max_string_bytes=65_535, reject_older_than_ns=86_400_000_000_000,
+        reject_newer_than_ns=600_000_000_000))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        max_request_bytes: i64,
+        max_profile_bytes: i64,
+        max_samples: i64,
+        max_sample_labels: i64,
+        max_label_names: i64,
+        max_label_name_bytes: i64,
+        max_label_value_bytes: i64,
+        max_stack_depth: i64,
+        max_string_bytes: i64,
+        reject_older_than_ns: i64,
+        reject_newer_than_ns: i64,
+    ) -> PyResult<Self> {
+        Ok(Self(CoreLimits {
+            max_request_bytes: checked("max_request_bytes", max_request_bytes, MAX_BYTES)?,
+            max_profile_bytes: checked("max_profile_bytes", max_profile_bytes, MAX_BYTES)?,
+            max_samples: checked("max_samples", max_samples, MAX_COUNT)?,
+            max_sample_labels: checked("max_sample_labels", max_sample_labels, MAX_COUNT)?,
+            max_label_names: checked("max_label_names", max_label_names, MAX_COUNT)?,
+            max_label_name_bytes: checked("max_label_name_bytes", max_label_name_bytes, MAX_BYTES)?,
+            max_label_value_bytes: checked("max_label_value_bytes", max_label_value_bytes, MAX_BYTES)?,
+            max_stack_depth: checked("max_stack_depth", max_stack_depth, MAX_COUNT)?,
+            max_string_bytes: checked("max_string_bytes", max_string_bytes, MAX_BYTES)?,
+            reject_older_than_ns: checked_duration("reject_older_than_ns", reject_older_than_ns)?,
+            reject_newer_than_ns: checked_duration("reject_newer_than_ns", reject_newer_than_ns)?,
+        }))
+    }
+
+    #[getter]
+    fn max_request_bytes(&self) -> usize {
+        self.0.max_request_bytes
+    }
+    #[getter]
+    fn max_profile_bytes(&self) -> usize {
+        self.0.max_profile_bytes
+    }
+    #[getter]
+    fn max_samples(&self) -> usize {
+        self.0.max_samples
+    }
+    #[getter]
+    fn max_sample_labels(&self) -> usize {
+        self.0.max_sample_labels
+    }
+    #[getter]
+    fn max_label_names(&self) -> usize {
+        self.0.max_label_names
+    }
+    #[getter]
+    fn max_label_name_bytes(&self) -> usize {
+        self.0.max_label_name_bytes
+    }
+    #[getter]
+    fn max_label_value_bytes(&self) -> usize {
+        self.0.max_label_value_bytes
+    }
+    #[getter]
+    fn max_stack_depth(&self) -> usize {
+        self.0.max_stack_depth
+    }
+    #[getter]
+    fn max_string_bytes(&self) -> usize {
+        self.0.max_string_bytes
+    }
+    #[getter]
+    fn reject_older_than_ns(&self) -> i64 {
+        self.0.reject_older_than_ns
+    }
+    #[getter]
+    fn reject_newer_than_ns(&self) -> i64 {
+        self.0.reject_newer_than_ns
+    }
+}
+
+/// The decoded profiles of one push.
+#[pyclass(frozen, module = "flamewire_server._native")]
+struct ProfileBatch(Batch);
+
+#[pymethods]
+impl ProfileBatch {
+    #[getter]
+    fn profile_count(&self) -> usize {
+        self.0.len()
+    }
+    #[getter]
+    fn sample_count(&self) -> usize {
+        self.0.sample_count()
+    }
+    #[getter]
+    fn dropped_samples(&self) -> usize {
+        self.0.dropped_samples()
+    }
+    #[getter]
+    fn truncated_stacks(&self) -> usize {
+        self.0.truncated_stacks()
+    }
+    #[getter]
+    fn decoded_bytes(&self) -> usize {
+        self.0.decoded_bytes()
+    }
+    #[getter]
+    fn keys<'py>(&self, py: Python<'py>) -> Vec<ProfileKey<'py>> {
+        self.0.keys().map(|key| (key.series, PyBytes::new(py, &key.profile_id), key.content, key.time_ns)).collect()
+    }
+}
+
+/// Decode and validate a push.
+#[pyfunction]
+#[pyo3(signature = (body, *, gzip, now_ns, limits))]
+fn decode_push(py: Python<'_>, body: &[u8], gzip: bool, now_ns: i64, limits: &Limits) -> PyResult<ProfileBatch> {
+    let decoded = py.detach(|| push::decode_push(body, gzip, now_ns, &limits.0));
+    decoded.map(ProfileBatch).map_err(|error| decode_error(py, error))
+}
+
+/// A series that has rows in a block.
+#[pyclass(frozen, module = "flamewire_server._native")]
+struct SeriesEntry(CoreSeriesEntry);
+
+#[pymethods]
+impl SeriesEntry {
+    #[getter]
+    fn fingerprint(&self) -> i64 {
+        self.0.fingerprint()
+    }
+    #[getter]
+    fn service(&self) -> &str {
+        self.0.service()
+    }
+    #[getter]
+    fn profile_type(&self) -> &str {
+        self.0.profile_type()
+    }
+    #[getter]
+    fn labels(&self) -> Vec<(String, String)> {
+        self.0.labels().clone()
+    }
+    #[getter]
+    fn time_min_ns(&self) -> i64 {
+        self.0.time_min_ns
+    }
+    #[getter]
+    fn time_max_ns(&self) -> i64 {
+        self.0.time_max_ns
+    }
+}
+
+/// Two Parquet files to make durable.
+#[pyclass(frozen, module = "flamewire_server._native")]
+struct EncodedBlock(encode::EncodedBlock);
+
+#[pymethods]
+impl EncodedBlock {
+    #[getter]
+    fn day(&self) -> &str {
+        &self.0.day
+    }
+    #[getter]
+    fn samples<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.samples)
+    }
+    #[getter]
+    fn symbols<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.0.symbols.as_ref().map(|bytes| PyBytes::new(py, bytes))
+    }
+    #[getter]
+    fn rows(&self) -> usize {
+        self.0.rows
+    }
+    #[getter]
+    fn time_min_ns(&self) -> i64 {
+        self.0.time_min_ns
+    }
+    #[getter]
+    fn time_max_ns(&self) -> i64 {
+        self.0.time_max_ns
+    }
+    #[getter]
+    fn series(&self) -> Vec<SeriesEntry> {
+        self.0.series.iter().cloned().map(SeriesEntry).collect()
+    }
+}
+
+/// Turns batches into blocks.
+#[pyclass(frozen, module = "flamewire_server._native")]
+struct Encoder(encode::Encoder);
+
+#[pymethods]
+impl Encoder {
+    #[new]
+    #[pyo3(signature = (*, max_known_stacks=8_000_000))]
+    fn new(max_known_stacks: usize) -> Self {
+        Self(encode::Encoder::new(max_known_stacks))
+    }
+
+    fn encode(
+        &self,
+        py: Python<'_>,
+        tenant: &str,
+        batches: Vec<(Py<ProfileBatch>, Vec<usize>)>,
+    ) -> PyResult<Vec<EncodedBlock>> {
+        for (batch, chosen) in &batches {
+            let count = batch.get().0.len();
+            if let Some(index) = chosen.iter().find(|&&index| index >= count) {
+                return Err(PyIndexError::new_err(format!("profile {index} of a batch of {count}")));
+            }
+        }
+        let parts: Vec<(&Batch, &[usize])> =
+            batches.iter().map(|(batch, chosen)| (&batch.get().0, chosen.as_slice())).collect();
+        let blocks = py.detach(|| self.0.encode(tenant, &parts)).map_err(block_error)?;
+        Ok(blocks.into_iter().map(EncodedBlock).collect())
+    }
+
+    fn committed(&self, py: Python<'_>, block: &EncodedBlock) {
+        py.detach(|| self.0.committed(&block.0));
+    }
+
+    #[getter]
+    fn known_stacks(&self) -> usize {
+        self.0.known_stacks()
+    }
+}
+
+/// Reads blocks.
+#[pyclass(frozen, module = "flamewire_server._native")]
+struct Reader(read::Reader);
+
+#[pymethods]
+impl Reader {
+    #[new]
+    #[pyo3(signature = (*, max_cached_stacks=8_000_000))]
+    fn new(max_cached_stacks: usize) -> Self {
+        Self(read::Reader::new(max_cached_stacks))
+    }
+
+    #[pyo3(signature = (tenant, sample_files, symbol_files, *, series, start_ns, end_ns, span_ids=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn tree(
+        &self,
+        py: Python<'_>,
+        tenant: &str,
+        sample_files: Vec<String>,
+        symbol_files: Vec<String>,
+        series: Vec<i64>,
+        start_ns: i64,
+        end_ns: i64,
+        span_ids: Option<Vec<i64>>,
+    ) -> PyResult<Tree> {
+        let query = TreeQuery { series: &series, start_ns, end_ns, span_ids: span_ids.as_deref() };
+        let tree = py.detach(|| self.0.tree(tenant, &sample_files, &symbol_files, &query));
+        tree.map(|tree| Tree(Arc::new(tree))).map_err(block_error)
+    }
+
+    #[pyo3(signature = (sample_files, *, series, groups, start_ns, step_ns, steps))]
+    #[allow(clippy::too_many_arguments)]
+    fn totals(
+        &self,
+        py: Python<'_>,
+        sample_files: Vec<String>,
+        series: Vec<i64>,
+        groups: Vec<u32>,
+        start_ns: i64,
+        step_ns: i64,
+        steps: u32,
+    ) -> PyResult<Vec<Vec<(u32, i64)>>> {
+        if series.len() != groups.len() {
+            let message = format!("{} series, but {} groups: give each series one", series.len(), groups.len());
+            return Err(PyValueError::new_err(message));
+        }
+        if let Some(group) = groups.iter().find(|&&group| group as usize >= groups.len()) {
+            return Err(PyValueError::new_err(format!("group {group} is not below the number of series")));
+        }
+        if step_ns < 1 {
+            return Err(PyValueError::new_err(format!("step_ns must be at least 1, not {step_ns}")));
+        }
+        let query = TotalsQuery { series: &series, groups: &groups, start_ns, step_ns, steps };
+        py.detach(|| self.0.totals(&sample_files, &query)).map_err(block_error)
+    }
+}
+
+/// A call tree with values.
+#[pyclass(frozen, module = "flamewire_server._native")]
+struct Tree(Arc<tree::Tree>);
+
+fn limit(max_nodes: i64) -> usize {
+    usize::try_from(max_nodes).unwrap_or(0)
+}
+
+#[pymethods]
+impl Tree {
+    #[getter]
+    fn total(&self) -> i64 {
+        self.0.total()
+    }
+    #[getter]
+    fn missing_stacks(&self) -> usize {
+        self.0.missing_stacks()
+    }
+    fn flamegraph_json<'py>(&self, py: Python<'py>, max_nodes: i64) -> Bound<'py, PyBytes> {
+        let json = py.detach(|| self.0.flamegraph_json(limit(max_nodes)));
+        PyBytes::new(py, &json)
+    }
+    fn flamegraph_proto<'py>(&self, py: Python<'py>, max_nodes: i64) -> Bound<'py, PyBytes> {
+        let proto = py.detach(|| self.0.flamegraph_proto(limit(max_nodes)));
+        PyBytes::new(py, &proto)
+    }
+    fn functions(&self, py: Python<'_>) -> Vec<(String, i64, i64)> {
+        let functions = py.detach(|| self.0.functions());
+        functions.into_iter().map(|(name, own, total)| (name.to_string(), own, total)).collect()
+    }
+}
+
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use super::{
+        BlockError, DecodeError, EncodedBlock, Encoder, Limits, ProfileBatch, Reader, SeriesEntry, Tree, decode_push,
+    };
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}
