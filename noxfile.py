@@ -33,27 +33,14 @@ WHEELS = STATE / "wheels"
 LINKS = STATE / "interpreters"
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
-SDK, SERVER, UI, RUST = (
-    ROOT / "sdk-python",
-    ROOT / "server",
-    ROOT / "server" / "ui",
-    ROOT / "server" / "native",
-)
+SDK, SERVER = ROOT / "sdk-python", ROOT / "server"
+UI, RUST = SERVER / "ui", SERVER / "native"
 DISTRIBUTIONS = {SDK: "flamewire", SERVER: "flamewire_server"}
-NOT_SOURCES = {
-    "target",
-    "node_modules",
-    "build",
-    "dist",
-    "tests",
-    "__pycache__",
-    "_ui",
-    "benchmarks",
-    "examples",
-}
-NOT_SOURCES_END = (".egg-info", "_cache")
+NOT_SOURCES = {"target", "node_modules", "build", "tests", "e2e", "_ui", "benchmarks", "examples"}
+NOT_SOURCES_END = (".egg-info", "_cache", "__pycache__")
 
 nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 nox.options.sessions = ["lint", "types", "protocol", "sdk", "server", "ui", "e2e"]
