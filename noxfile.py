@@ -347,10 +347,12 @@ def build(session: nox.Session) -> None:
 
 @nox.session(default=False, requires=["wheel-sdk", "wheel-server"])
 def bench(session: nox.Session) -> None:
-    """Measure the costs of SDK and server beside their peers; docs/benchmarks.md says what came out."""
+    """Measure the costs of SDK and server beside their peers (`-- NAME ARGUMENTS`: one script of them)."""
     install(session, "bench", wheels=(SDK, SERVER))
+    wanted, arguments = session.posargs[:1], session.posargs[1:]
     for script in sorted([*SDK.glob("benchmarks/[a-z]*.py"), *SERVER.glob("benchmarks/[a-z]*.py")]):
-        session.run("python", str(script), *session.posargs)
+        if not wanted or script.stem in wanted:
+            session.run("python", str(script), *arguments)
 
 
 @nox.session(default=False, requires=["wheel-sdk", "wheel-server"])
