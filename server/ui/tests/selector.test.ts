@@ -6,6 +6,7 @@ import {
   joinService,
   parseSelector,
   quote,
+  quoteName,
   splitQuery,
   splitService,
   withoutBraces,
@@ -100,6 +101,13 @@ test("values are completed after an operator, with the label that they belong to
   assert.deepEqual(at('route="|'), { kind: "value", from: 6, to: 7, prefix: "", name: "route" });
   assert.deepEqual(at('route="/c|'), { kind: "value", from: 6, to: 9, prefix: "/c", name: "route" });
   assert.deepEqual(at('a="1", route=~"/c|art", b="2"'), { kind: "value", from: 14, to: 21, prefix: "/c", name: "route" });
+});
+
+test("names in quotes are completed as well", () => {
+  assert.deepEqual(at('"otel.sc|'), { kind: "name", from: 0, to: 8, prefix: "otel.sc" });
+  assert.deepEqual(at('"otel.scope.name"="x|'), { kind: "value", from: 18, to: 20, prefix: "x", name: "otel.scope.name" });
+  assert.equal(quoteName("otel.scope.name"), '"otel.scope.name"');
+  assert.equal(quoteName("route"), "route");
 });
 
 test("a comma inside a value ends nothing", () => {

@@ -40,6 +40,7 @@ test("a percentage never claims nothing or all where that is not so", () => {
   assert.equal(formatPercent(1, 1_000_000), "<0.01 %");
   assert.equal(formatPercent(1, 3), "33.3 %");
   assert.equal(formatPercent(9994, 10_000), "99.9 %");
+  assert.equal(formatPercent(99_999, 100_000), "99.9 %");
   assert.equal(formatPercent(10, 10), "100 %");
 });
 

@@ -23,7 +23,12 @@ export async function call<Reply>(procedure: string, request: object, signal: Ab
   try {
     response = await fetch(new URL(procedure, document.baseURI), {
       method: "POST",
-      headers: { "Content-Type": "application/json", "Connect-Protocol-Version": "1" },
+      headers: {
+        "Content-Type": "application/json",
+        "Connect-Protocol-Version": "1",
+        // Else the server keeps label names like `otel.scope.name` to itself.
+        Accept: "application/json; allow-utf8-labelnames=true",
+      },
       body: JSON.stringify(request),
       signal,
     });

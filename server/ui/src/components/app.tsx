@@ -2,6 +2,7 @@
 
 import type { JSX } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
+import type { ApiError } from "../api/connect.ts";
 import { fetchFlameGraph, fetchServices, fetchTimeline, type Selection, type Service } from "../api/querier.ts";
 import { parseProfileType, preferredProfileType } from "../model/profile_type.ts";
 import { joinService, splitService } from "../model/selector.ts";
@@ -48,7 +49,7 @@ export function App(): JSX.Element {
     return () => clearInterval(timer);
   }, [empty, state.until]);
 
-  const selectorError = flame.error?.code === "invalid_argument" ? flame.error.message : null;
+  const selectorError = flame.error !== null && isAboutSelector(flame.error) ? flame.error.message : null;
   return (
     <>
       <a class="skip-link" href="#profile">
@@ -95,6 +96,11 @@ export function App(): JSX.Element {
       <ShortcutHelp dialog={help.dialog} />
     </>
   );
+}
+
+/** The other thing that the server can refuse is a range longer than it allows. */
+function isAboutSelector(error: ApiError): boolean {
+  return error.code === "invalid_argument" && !/time range|max_nodes/i.test(error.message);
 }
 
 /** Where the link names no profile type, choose the first service and its CPU profile. */

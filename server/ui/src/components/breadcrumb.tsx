@@ -4,8 +4,8 @@ import type { JSX } from "preact";
 import { ancestorsOf, type FlameGraph, nameOf, ROOT } from "../model/flamegraph.ts";
 import { CloseIcon } from "./icons.tsx";
 
-const SHOWN_AT_START = 2;
-const SHOWN_AT_END = 4;
+const SHOWN_AT_START = 1;
+const SHOWN_AT_END = 3;
 
 interface Props {
   graph: FlameGraph;
@@ -36,7 +36,7 @@ export function Breadcrumb({ graph, focus, onPick }: Props): JSX.Element | null 
       <ol>
         {crumb(ROOT)}
         {start.map(crumb)}
-        {end.length > 0 && <li class="crumb-gap">{hidden} more</li>}
+        {end.length > 0 && <li class="crumb-gap">{hidden} more…</li>}
         {end.map(crumb)}
       </ol>
       <button type="button" class="plain-button small" data-testid="reset-zoom" title="Reset the zoom (Esc)" onClick={() => onPick(ROOT)}>

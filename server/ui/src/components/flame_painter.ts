@@ -81,7 +81,6 @@ function paintRow(context: CanvasRenderingContext2D, picture: Picture, row: numb
   const { start, total } = graph;
   const scale = width / (extent.right - extent.left);
   const end = graph.rowStart[row + 1] ?? 0;
-  context.globalAlpha = row < picture.focusRow ? 0.62 : 1;
   let tinyFrom = -1;
   let tinyTo = -1;
   const paintTiny = (): void => {
@@ -104,7 +103,6 @@ function paintRow(context: CanvasRenderingContext2D, picture: Picture, row: numb
     paintFrame(context, picture, frame, Math.max(0, left), Math.min(width, right), top);
   }
   paintTiny();
-  context.globalAlpha = 1;
 }
 
 function paintFrame(
@@ -115,14 +113,17 @@ function paintFrame(
   right: number,
   top: number,
 ): void {
-  const { graph, search, theme } = picture;
+  const { graph, search, theme, focusRow } = picture;
   const name = graph.name[frame] ?? 0;
   const matches = search === null || search.matches[name] === 1;
   const palette = PALETTES[theme];
   const color = frame === ROOT ? -1 : (colorsOf(graph)[name] ?? -1);
   const width = right - left;
   context.fillStyle = matches ? (palette.frames[color] ?? palette.neutral) : INKS[theme].dim;
+  // Callers of the zoomed frame step back; their text does not.
+  context.globalAlpha = (graph.row[frame] ?? 0) < focusRow ? 0.55 : 1;
   context.fillRect(left, top, width > 3 ? width - GAP_PX : width, ROW_PX - GAP_PX);
+  context.globalAlpha = 1;
   if (width < MIN_TEXT_PX) return;
   context.fillStyle = matches ? palette.text : INKS[theme].dimText;
   paintText(context, picture, frame, left + TEXT_PADDING_PX, right - TEXT_PADDING_PX, top + ROW_PX / 2);

@@ -9,6 +9,7 @@ import {
   joinService,
   parseSelector,
   quote,
+  quoteName,
   splitService,
   withoutBraces,
 } from "../model/selector.ts";
@@ -139,7 +140,7 @@ export function SelectorInput({ selection, error, navigate }: Props): JSX.Elemen
 function complete(text: string, at: Completion | null, choice: string): { completed: string; caret: number } {
   if (at === null) return { completed: text, caret: text.length };
   const after = text.slice(at.to);
-  const insert = at.kind === "value" ? quote(choice) : /^\s*[=!]/.test(after) ? choice : `${choice}=`;
+  const insert = at.kind === "value" ? quote(choice) : `${quoteName(choice)}${/^\s*[=!]/.test(after) ? "" : "="}`;
   return { completed: text.slice(0, at.from) + insert + after, caret: at.from + insert.length };
 }
 

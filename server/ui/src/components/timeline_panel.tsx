@@ -140,7 +140,7 @@ function plotOptions(
   return {
     width,
     height: PLOT_HEIGHT_PX,
-    padding: [8, 8, 0, 0],
+    padding: [8, 20, 0, 0],
     legend: { show: false },
     cursor: {
       y: false,

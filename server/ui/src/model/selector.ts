@@ -46,6 +46,11 @@ export function quote(value: string): string {
   return `"${value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n")}"`;
 }
 
+/** A label's name as a selector writes it: in quotes where it is more than letters, digits and underscores. */
+export function quoteName(name: string): string {
+  return /^[a-zA-Z_]\w*$/.test(name) ? name : quote(name);
+}
+
 function unquote(literal: string): string {
   const inner = literal.slice(1, -1);
   if (literal.startsWith("`")) return inner;
@@ -91,7 +96,7 @@ export type Completion =
   | { readonly kind: "name"; readonly from: number; readonly to: number; readonly prefix: string }
   | { readonly kind: "value"; readonly from: number; readonly to: number; readonly prefix: string; readonly name: string };
 
-const PART = /\s*([\w.]*)\s*(?:(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"?)?)?[^,]*(?:,|$)/y;
+const PART = /\s*("(?:[^"\\]|\\.)*"?|[\w.]*)\s*(?:(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"?)?)?[^,]*(?:,|$)/y;
 
 /** Null where nothing can be offered: between a name and its operator, or after a value. */
 export function completionAt(text: string, caret: number): Completion | null {
@@ -117,14 +122,16 @@ function completionInPart(text: string, at: number, match: RegExpExecArray, care
   const nameTo = nameFrom + name.length;
   if (operator === undefined || caret <= nameTo) {
     if (caret > nameTo) return null;
-    return { kind: "name", from: Math.min(nameFrom, caret), to: nameTo, prefix: text.slice(nameFrom, caret) };
+    const prefix = text.slice(nameFrom, caret).replace(/^"/, "");
+    return { kind: "name", from: Math.min(nameFrom, caret), to: nameTo, prefix };
   }
   const afterOperator = text.indexOf(operator, nameTo) + operator.length;
   if (caret < afterOperator) return null;
-  if (literal === undefined) return { kind: "value", from: caret, to: caret, prefix: "", name };
+  const label = name.startsWith('"') ? unquote(name) : name;
+  if (literal === undefined) return { kind: "value", from: caret, to: caret, prefix: "", name: label };
   const from = text.indexOf('"', afterOperator);
   const to = from + literal.length;
   const closed = literal.length > 1 && literal.endsWith('"');
   if (caret <= from || (closed && caret >= to)) return null;
-  return { kind: "value", from, to, prefix: text.slice(from + 1, caret), name };
+  return { kind: "value", from, to, prefix: text.slice(from + 1, caret), name: label };
 }

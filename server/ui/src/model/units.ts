@@ -69,6 +69,6 @@ export function formatPercent(part: number, whole: number): string {
   if (whole === 0 || part === 0) return "0 %";
   const percent = (100 * part) / whole;
   if (percent < 0.01) return "<0.01 %";
-  if (percent >= 99.995) return "100 %";
-  return `${percent >= 10 ? percent.toFixed(1) : percent.toFixed(2)} %`;
+  if (part >= whole) return "100 %";
+  return `${percent >= 10 ? Math.min(99.9, percent).toFixed(1) : percent.toFixed(2)} %`;
 }
