@@ -1,0 +1,204 @@
+/* The sampler's own types and the one global state, shared by every file of the native core.
+ *
+ * Who runs where:
+ *   handler   in the sampled thread, on SIGPROF: unwind.c, hamt.c, guard.c, ring.h. No lock, no allocation, no formatting.
+ *   reader    in the thread that calls poll()/take_window()/stop(), without the GIL, under fw.reader_lock:
+ *             drain.c, intern.c, window.c, pprof.c.
+ *   control   start, stop, attach, detach, fork, under fw.threads_lock: threads.c, timers.c, sampler.c.
+ * Lock order: reader_lock, then threads_lock. Nobody takes the GIL while holding either.
+ */
+#ifndef FLAMEWIRE_CORE_H
+#define FLAMEWIRE_CORE_H
+
+#define _GNU_SOURCE
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "layout.h"
+#include "ring.h"
+
+enum {
+    FW_MAX_THREADS = 4096,     /* sampled at the same time; more are counted as FW_DROP_TOO_MANY_THREADS */
+    FW_CACHE_SETS = 512,       /* two-way: 1024 code objects per thread */
+    FW_CACHE_ENTRIES = 2 * FW_CACHE_SETS,
+    FW_MAX_DEPTH = 1024,       /* the highest max_stack_depth */
+    FW_MAX_WALK = 100000,      /* frames looked at before a chain counts as torn */
+    FW_COMM_WORDS = 2,         /* TASK_COMM_LEN is 16 bytes */
+};
+
+/* Why a sample that was due was not kept. Its CPU is not lost: it goes to the thread's next sample. */
+enum fw_drop {
+    FW_DROP_RING_FULL,         /* the reader did not come in time */
+    FW_DROP_REENTERED,         /* the signal hit the sampler's own code in this thread */
+    FW_DROP_FAULT,             /* a read of interpreter memory faulted or gave what cannot be */
+    FW_DROP_FOREIGN_STATE,     /* the thread state names another thread: being created or torn down */
+    FW_DROP_WINDOW_FULL,       /* too many distinct stacks in one window: kept as "(other stacks)" */
+    FW_DROP_TOO_MANY_THREADS,  /* a thread was not sampled: no slot, or no memory for its ring */
+    FW_DROP_NO_TIMER,          /* a thread was not sampled: the kernel gave no timer (RLIMIT_SIGPENDING) */
+    FW_DROP_COUNT
+};
+
+/* What the handler knows of a code object; the identity that a hit has to match. */
+typedef struct {
+    uint64_t code;             /* address, 0 = empty */
+    uint64_t filename, qualname, linetable;
+    uint64_t fingerprint;      /* of the bytes, where there is no co_version; else 0 */
+    uint32_t version;
+    int32_t firstlineno;
+    uint32_t verified_in;      /* sample number of the last check: one check per code object and sample */
+    uint32_t hidden;           /* a shim frame that sys._getframe() hides too */
+} fw_cached_code;
+
+typedef struct fw_code fw_code;       /* intern.h */
+typedef struct fw_labels fw_labels;   /* labels.h */
+
+typedef struct {
+    fw_code *code;
+    int32_t line;
+} fw_frame;
+
+enum fw_slot_state { FW_FREE, FW_LIVE, FW_ENDED };
+
+/* One sampled thread. Slots are never unmapped: a late signal always finds its memory. */
+typedef struct {
+    _Atomic uint32_t state;
+    _Atomic int32_t tid;
+    _Atomic uint64_t claimed_ns;      /* the thread's CPU clock up to where its CPU has been given to a stack */
+    _Atomic uint32_t busy;            /* the owner thread is writing its ring */
+
+    /* owner thread (handler, attach, detach) */
+    uint64_t next_due_ns;
+    uint64_t random;
+    uint32_t sample_number;
+    uint32_t defined_count;           /* cache entries that the current record defines */
+    uint16_t defined[FW_MAX_DEPTH];
+    fw_ring ring;
+    fw_cached_code *cache;
+
+    /* control, under threads_lock */
+    timer_t timer;
+    bool has_timer;
+    bool excluded;                    /* one of the SDK's own threads: counted, not sampled */
+    uint32_t seen_in;                 /* number of the last task listing that showed this thread */
+
+    /* reader, under reader_lock */
+    fw_code **codes;                  /* cache index -> code, as the ring defined it */
+    fw_frame *last_frames;            /* the stack that a remainder belongs to */
+    uint32_t last_depth;
+    fw_labels *last_labels;
+    bool last_with_span;
+    bool has_last;
+} fw_slot;
+
+typedef struct {
+    uint64_t samples;                 /* kept */
+    uint64_t accounted_ns;            /* CPU given to stacks of sampled threads */
+    uint64_t own_ns;                  /* CPU of excluded threads */
+    uint64_t own_shown_ns;            /* of that, what stands in windows as "(flamewire)" */
+    uint64_t unattributed_ns;
+} fw_totals;
+
+struct fw_window;
+
+typedef struct {
+    _Atomic uint32_t active;          /* handlers do nothing while 0 */
+    _Atomic uint32_t segv_owned;      /* 0: SIGSEGV is another library's, read by system call */
+    _Atomic uint64_t dropped[FW_DROP_COUNT];
+    _Atomic uint64_t syscall_samples; /* taken without direct reads */
+    _Atomic uint64_t handler_ns;      /* wall time inside the handler */
+    _Atomic uint32_t slots_used;      /* slots at and above were never used */
+    pthread_mutex_t reader_lock, threads_lock;
+    fw_slot *slots;
+
+    uint64_t period_ns;
+    uint32_t max_depth;
+    bool started;                     /* between start and stop */
+    uint64_t process_base_ns;
+    uint64_t started_mono_ns;
+    uint64_t last_listing_mono_ns;
+    uint32_t listing;                 /* number of the current task listing */
+    fw_totals totals;
+    struct fw_window *window;
+
+    PyTypeObject *scope_type;         /* the exact type that the handler accepts as a context variable's value */
+    PyObject *scope_variable;         /* the ContextVar */
+    uint64_t scope_variable_hash;
+} fw_state;
+
+extern fw_state fw;
+extern __thread fw_slot *fw_thread_slot __attribute__((tls_model("initial-exec")));
+extern __thread pid_t fw_thread_tid __attribute__((tls_model("initial-exec")));
+
+/* clocks, nanoseconds */
+uint64_t fw_clock_ns(clockid_t clock);                 /* 0 where the clock (a thread's) is gone */
+static inline clockid_t fw_thread_clock(pid_t tid) {
+    /* SAFETY: the kernel's encoding of a thread's CPU clock (include/linux/posix-timers.h, CPUCLOCK_PERTHREAD |
+     * CPUCLOCK_SCHED), ABI since 2.6.12; pthread_getcpuclockid() builds the same value. */
+    return (clockid_t)((~(unsigned)tid << 3) | 6u);
+}
+pid_t fw_gettid(void);
+static inline void fw_count_drop(enum fw_drop reason) {
+    atomic_fetch_add_explicit(&fw.dropped[reason], 1, memory_order_relaxed);
+}
+
+/* guard.c */
+int fw_guard_install(void);
+void fw_guard_remove(void);
+void fw_guard_check_owner(void);
+bool fw_guard_is_direct(const void *ucontext);      /* may the handler read directly now? NULL: not in a handler */
+bool fw_read(bool direct, void *to, uint64_t from, size_t size);
+
+/* hamt.c: the current Scope's labels of this thread; *out gets labels pointer | 1 when its span has ended, or 0 */
+bool fw_read_scope(bool direct, uint64_t thread_state, uint64_t *out);
+bool fw_read_context_variable(bool direct, uint64_t thread_state, uint64_t variable, uint64_t hash, uint64_t *value);
+
+/* unwind.c */
+enum fw_sample_flags { FW_SAMPLE_NATIVE = 1, FW_SAMPLE_TRUNCATED = 2, FW_SAMPLE_UNCOUNTED = 4 };
+bool fw_sample(fw_slot *slot, bool direct, PyObject *const *extra_codes, size_t extra_count, uint32_t flags);
+uint64_t fw_claim(fw_slot *slot, uint64_t now_ns);
+
+/* timers.c */
+int fw_signal_install(PyObject **error);
+void fw_signal_disable(void);
+bool fw_timer_create(fw_slot *slot);
+void fw_timer_delete(fw_slot *slot);
+
+/* threads.c */
+fw_slot *fw_attach(pid_t tid, bool is_caller, uint64_t base_ns, bool excluded);
+void fw_detach_caller(fw_slot *slot);
+void fw_list_threads(bool at_start);
+void fw_free_slot(fw_slot *slot);
+void fw_forget_last(fw_slot *slot);
+int fw_threads_init(void);
+bool fw_give_memory(fw_slot *slot);
+void fw_fork_prepare(void);
+void fw_fork_parent(void);
+void fw_fork_child(void);
+
+/* drain.c */
+void fw_drain_all(void);
+void fw_drain_slot(fw_slot *slot);
+void fw_settle_all(void);
+PyObject *fw_decode_records(fw_slot *slot);
+
+/* selftest.c */
+const char *fw_learn_context(void);                    /* checks offsets, learns the HAMT node types; NULL or why not */
+PyObject *fw_capture(PyObject *module, PyObject *unused);
+PyObject *fw_read_variable(PyObject *module, PyObject *variable);
+
+/* hook.c */
+int fw_hook_init(PyObject *module);
+
+/* sampler.c */
+extern PyMethodDef fw_sampler_methods[];
+
+#endif

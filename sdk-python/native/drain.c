@@ -1,0 +1,256 @@
+/* From the rings into the window: under fw.reader_lock, in the SDK's own thread, without the GIL. */
+#include "core.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "intern.h"
+#include "labels.h"
+#include "window.h"
+
+/* One record, copied out of the ring so that it is contiguous. */
+typedef struct {
+    const uint64_t *at, *end;
+} cursor;
+
+static uint64_t record_words[FW_RING_WORDS];
+static fw_frame frames[FW_MAX_DEPTH + 2];
+
+static const unsigned char *take_bytes(cursor *in, uint64_t length) {
+    const unsigned char *bytes = (const unsigned char *)in->at;
+    in->at += (length + 7) / 8;
+    return bytes;
+}
+
+static void define(fw_slot *slot, cursor *in, uint64_t token) {
+    uint32_t index = (uint32_t)(token >> 32) & (FW_CACHE_ENTRIES - 1);
+    uint64_t heads[3] = {in->at[0], in->at[1], in->at[2]};
+    in->at += 3;
+    const unsigned char *bytes[3];
+    for (int i = 0; i < 3; i++) {
+        bytes[i] = take_bytes(in, heads[i] >> 3);
+    }
+    fw_raw_text name = {bytes[0], (uint32_t)(heads[0] >> 3), heads[0] & 7};
+    fw_raw_text filename = {bytes[1], (uint32_t)(heads[1] >> 3), heads[1] & 7};
+    fw_code *code = fw_code_intern(name, filename, (int32_t)(uint32_t)token, bytes[2], (uint32_t)(heads[2] >> 3));
+    fw_code_release(slot->codes[index]);
+    slot->codes[index] = code;
+}
+
+static uint32_t read_frames(fw_slot *slot, cursor *in) {
+    uint32_t depth = 0;
+    while (in->at < in->end) {
+        uint64_t token = *in->at++;
+        if (token & FW_TOKEN_DEFINITION) {
+            define(slot, in, token);
+            continue;
+        }
+        fw_code *code = slot->codes[(token >> 32) & (FW_CACHE_ENTRIES - 1)];
+        if (code != NULL && depth < FW_MAX_DEPTH) {
+            /* The slot's map may let go of it before the record ends. */
+            fw_code_acquire(code);
+            frames[depth++] = (fw_frame){code, fw_code_line(code, (int32_t)(uint32_t)token)};
+        }
+    }
+    return depth;
+}
+
+static uint32_t add_named_frame(uint32_t depth, const char *name) {
+    fw_code *code = fw_code_named(name);
+    if (code != NULL) {
+        frames[depth++] = (fw_frame){code, 0};
+    }
+    return depth;
+}
+
+/* Fills `frames` (a reference each) and returns how many. */
+static uint32_t read_stack(fw_slot *slot, cursor *in, uint32_t flags) {
+    if (!(flags & FW_SAMPLE_NATIVE)) {
+        uint32_t depth = read_frames(slot, in);
+        return flags & FW_SAMPLE_TRUNCATED ? add_named_frame(depth, "(truncated)") : depth;
+    }
+    char comm[8 * FW_COMM_WORDS + 1] = {0}, name[48];
+    memcpy(comm, in->at, 8 * FW_COMM_WORDS);
+    snprintf(name, sizeof name, "(native thread: %s)", comm);
+    return add_named_frame(0, name);
+}
+
+static void remember_last(fw_slot *slot, uint32_t depth, fw_labels *labels, bool with_span) {
+    fw_labels_acquire(labels);
+    fw_frame *copy = malloc((depth ? depth : 1) * sizeof *copy);
+    fw_forget_last(slot);
+    if (copy == NULL) {
+        fw_labels_release(labels);
+        return;
+    }
+    memcpy(copy, frames, depth * sizeof *copy);        /* takes over the references */
+    slot->last_frames = copy;
+    slot->last_depth = depth;
+    slot->last_labels = labels;
+    slot->last_with_span = with_span;
+    slot->has_last = true;
+}
+
+static void give_to_last(fw_slot *slot, uint64_t weight_ns) {
+    if (slot->excluded) {
+        fw.totals.own_ns += weight_ns;
+        return;
+    }
+    if (!slot->has_last) {
+        return;                        /* never sampled: it comes out as (unattributed) */
+    }
+    fw_window_add(slot->last_frames, slot->last_depth, slot->last_labels, slot->last_with_span, weight_ns, 0);
+    fw.totals.accounted_ns += weight_ns;
+}
+
+static void read_record(fw_slot *slot, uint64_t length) {
+    uint64_t header = record_words[0], weight = record_words[1];
+    uint32_t flags = (uint32_t)(header >> 48) & 0xff;
+    if (header >> 56 != FW_RECORD_SAMPLE) {
+        give_to_last(slot, weight);
+        return;
+    }
+    cursor in = {record_words + 3, record_words + length};
+    uint64_t scope = record_words[2];
+    fw_labels *labels = (fw_labels *)(uintptr_t)(scope & ~1ull);
+    bool with_span = !(scope & 1);
+    uint32_t depth = read_stack(slot, &in, flags);
+    uint64_t counted = !(flags & FW_SAMPLE_UNCOUNTED);
+    if (slot->excluded) {
+        fw.totals.own_ns += weight;
+    } else {
+        if (counted || weight) {
+            fw_window_add(frames, depth, labels, with_span, weight, counted);
+        }
+        fw.totals.accounted_ns += weight;
+        fw.totals.samples += counted;
+    }
+    remember_last(slot, depth, labels, with_span);
+}
+
+static uint64_t copy_record(const fw_ring *ring, uint64_t tail) {
+    uint64_t length = ring->words[tail & (FW_RING_WORDS - 1)] & 0xffffffffffffull;
+    for (uint64_t i = 0; i < length; i++) {
+        record_words[i] = ring->words[(tail + i) & (FW_RING_WORDS - 1)];
+    }
+    return length;
+}
+
+void fw_drain_slot(fw_slot *slot) {
+    fw_ring *ring = &slot->ring;
+    uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&ring->head, memory_order_acquire);
+    while (tail != head) {
+        uint64_t length = copy_record(ring, tail);
+        tail += length;
+        atomic_store_explicit(&ring->tail, tail, memory_order_release);
+        read_record(slot, length);
+    }
+}
+
+void fw_drain_all(void) {
+    fw_labels *retired = fw_labels_take_retired();
+    for (uint32_t i = 0; i < atomic_load(&fw.slots_used); i++) {
+        fw_slot *slot = &fw.slots[i];
+        uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+        if (state == FW_FREE) {
+            continue;
+        }
+        fw_drain_slot(slot);
+        if (state == FW_ENDED) {
+            pthread_mutex_lock(&fw.threads_lock);
+            fw_free_slot(slot);
+            pthread_mutex_unlock(&fw.threads_lock);
+        }
+    }
+    fw_labels_release_all(retired);
+}
+
+/* The end of a window (PPR-029): each thread's CPU since its last sample goes to that sample's stack, and what the process burnt
+ * beyond all threads that are known becomes "(unattributed)". The process clock is read first: what comes after it
+ * belongs to the next window. Cumulative, so a misjudged nanosecond is made good the next time. */
+void fw_settle_all(void) {
+    uint64_t process_ns = fw_clock_ns(CLOCK_PROCESS_CPUTIME_ID) - fw.process_base_ns, pending_ns = 0;
+    for (uint32_t i = 0; i < atomic_load(&fw.slots_used); i++) {
+        fw_slot *slot = &fw.slots[i];
+        if (atomic_load(&slot->state) != FW_LIVE) {
+            continue;
+        }
+        uint64_t now = fw_clock_ns(fw_thread_clock(atomic_load(&slot->tid)));
+        uint64_t claimed = atomic_load(&slot->claimed_ns);
+        if (slot->excluded || slot->has_last) {
+            give_to_last(slot, fw_claim(slot, now));
+        } else if (now > claimed) {
+            pending_ns += now - claimed;
+        }
+    }
+    fw_drain_all();
+    fw_totals *totals = &fw.totals;
+    uint64_t known = totals->accounted_ns + totals->own_ns + totals->unattributed_ns + (fw.started ? pending_ns : 0);
+    if (process_ns > known) {
+        fw_window_add_named("(unattributed)", process_ns - known, 0);
+        totals->unattributed_ns += process_ns - known;
+    }
+    if (totals->own_ns > totals->own_shown_ns) {
+        fw_window_add_named("(flamewire)", totals->own_ns - totals->own_shown_ns, 0);
+        totals->own_shown_ns = totals->own_ns;
+    }
+}
+
+static PyObject *frame_tuple(const fw_frame *frame) {
+    const fw_code *code = frame->code;
+    return Py_BuildValue("(N,N,i,i)", PyUnicode_DecodeUTF8(code->text, code->name_length, "replace"),
+                         PyUnicode_DecodeUTF8(code->text + code->name_length, code->filename_length, "replace"),
+                         (int)code->firstlineno, (int)frame->line);
+}
+
+static PyObject *labels_dict(const fw_labels *labels, bool with_span) {
+    PyObject *dict = PyDict_New();
+    const char *name, *value;
+    uint32_t offset = 0, name_length, value_length;
+    uint32_t length = labels == NULL ? 0 : with_span ? labels->full_length : labels->plain_length;
+    while (dict != NULL && fw_labels_next(labels, length, &offset, &name, &name_length, &value, &value_length)) {
+        PyObject *key = PyUnicode_DecodeUTF8(name, name_length, "replace");
+        PyObject *text = PyUnicode_DecodeUTF8(value, value_length, "replace");
+        if (key == NULL || text == NULL || PyDict_SetItem(dict, key, text) != 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(key);
+        Py_XDECREF(text);
+    }
+    return dict;
+}
+
+/* For capture(): the records of one slot as [(frames, labels)], leaf first. With the GIL and the reader_lock. */
+PyObject *fw_decode_records(fw_slot *slot) {
+    PyObject *out = PyList_New(0);
+    fw_ring *ring = &slot->ring;
+    uint64_t tail = atomic_load(&ring->tail), head = atomic_load(&ring->head);
+    while (out != NULL && tail != head) {
+        uint64_t length = copy_record(ring, tail);
+        tail += length;
+        cursor in = {record_words + 3, record_words + length};
+        uint32_t depth = read_stack(slot, &in, (uint32_t)(record_words[0] >> 48) & 0xff);
+        uint64_t scope = record_words[2];
+        PyObject *stack = PyList_New(0);
+        for (uint32_t i = 0; i < depth; i++) {
+            PyObject *frame = stack == NULL ? NULL : frame_tuple(&frames[i]);
+            if (frame == NULL || PyList_Append(stack, frame) != 0) {
+                Py_CLEAR(stack);
+            }
+            Py_XDECREF(frame);
+            fw_code_release(frames[i].code);
+        }
+        PyObject *labels = labels_dict((fw_labels *)(uintptr_t)(scope & ~1ull), !(scope & 1));
+        PyObject *record = stack && labels ? PyTuple_Pack(2, stack, labels) : NULL;
+        Py_XDECREF(stack);
+        Py_XDECREF(labels);
+        if (record == NULL || PyList_Append(out, record) != 0) {
+            Py_CLEAR(out);
+        }
+        Py_XDECREF(record);
+    }
+    atomic_store(&ring->tail, tail);
+    return out;
+}

@@ -1,0 +1,330 @@
+/* What Python calls: start, poll, take a window, stop, counters. */
+#include "core.h"
+
+#include <stdlib.h>
+
+#include "intern.h"
+#include "scope.h"
+#include "window.h"
+
+static const uint64_t LISTING_INTERVAL_NS = 1000000000ull;
+static const char *const DROP_NAMES[FW_DROP_COUNT] = {
+    "ring_full", "reentered", "fault", "foreign_thread_state", "window_full", "too_many_threads", "no_timer",
+};
+
+static bool at_exit_registered;
+
+static void at_exit(void) {
+    /* The interpreter is gone when this runs: nothing may be sampled any more. */
+    atomic_store(&fw.active, 0);
+    fw_signal_disable();
+}
+
+static int register_once(void) {
+    if (at_exit_registered) {
+        return 0;
+    }
+    if (pthread_atfork(fw_fork_prepare, fw_fork_parent, fw_fork_child) != 0 || Py_AtExit(at_exit) != 0) {
+        PyErr_SetString(PyExc_RuntimeError, "the process takes no more fork or exit handlers");
+        return -1;
+    }
+    at_exit_registered = true;
+    return 0;
+}
+
+static PyObject *unsupported(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    const char *why = fw_layout_init();
+    if (why == NULL) {
+        Py_RETURN_NONE;
+    }
+    return PyUnicode_FromString(why);
+}
+
+static void wait_for_handlers(void) {
+    const struct timespec pause = {.tv_nsec = 50000};
+    for (uint32_t i = 0; i < atomic_load(&fw.slots_used); i++) {
+        /* Bounded: a thread may be stopped by a debugger inside the handler. */
+        for (int tries = 0; atomic_load(&fw.slots[i].busy) && tries < 20000; tries++) {
+            nanosleep(&pause, NULL);
+        }
+    }
+}
+
+/* Under reader_lock. No handler runs, and none will, when this returns. */
+static void disarm(void) {
+    pthread_mutex_lock(&fw.threads_lock);
+    fw.started = false;
+    for (uint32_t i = 0; i < atomic_load(&fw.slots_used); i++) {
+        fw_timer_delete(&fw.slots[i]);
+    }
+    atomic_store(&fw.active, 0);
+    pthread_mutex_unlock(&fw.threads_lock);
+    wait_for_handlers();
+    fw_signal_disable();
+}
+
+static void free_all_slots(void) {
+    pthread_mutex_lock(&fw.threads_lock);
+    for (uint32_t i = 0; i < atomic_load(&fw.slots_used); i++) {
+        if (atomic_load(&fw.slots[i].state) != FW_FREE) {
+            fw_free_slot(&fw.slots[i]);
+        }
+    }
+    pthread_mutex_unlock(&fw.threads_lock);
+}
+
+static int begin(PyObject *self_test) {
+    PyObject *error = NULL;
+    if (fw_signal_install(&error) != 0) {
+        if (error != NULL) {
+            PyErr_SetFromErrno(error);
+        }
+        return -1;
+    }
+    atomic_store(&fw.active, 1);
+    const char *why = fw_learn_context();
+    if (why != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, why);
+        return -1;
+    }
+    if (self_test != Py_None) {
+        PyObject *result = PyObject_CallNoArgs(self_test);
+        if (result == NULL) {
+            return -1;
+        }
+        Py_DECREF(result);
+    }
+    return 0;
+}
+
+static void reset_counters(void) {
+    fw.totals = (fw_totals){0};
+    for (int i = 0; i < FW_DROP_COUNT; i++) {
+        atomic_store(&fw.dropped[i], 0);
+    }
+    atomic_store(&fw.syscall_samples, 0);
+    atomic_store(&fw.handler_ns, 0);
+}
+
+static PyObject *start(PyObject *module, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"period_ns", "max_depth", "self_test", NULL};
+    unsigned long long period_ns;
+    unsigned int max_depth;
+    PyObject *self_test = Py_None;
+    (void)module;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "KI|O:start", names, &period_ns, &max_depth, &self_test)) {
+        return NULL;
+    }
+    if (period_ns < 1000 || max_depth < 1 || max_depth > FW_MAX_DEPTH) {
+        return PyErr_Format(PyExc_ValueError, "period_ns is at least 1000, max_depth 1 to %d", (int)FW_MAX_DEPTH);
+    }
+    if (fw.started) {
+        PyErr_SetString(PyExc_RuntimeError, "the sampler runs already in this process");
+        return NULL;
+    }
+    const char *why = fw_layout_init();
+    if (why != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, why);
+        return NULL;
+    }
+    if (fw_threads_init() != 0) {
+        return PyErr_NoMemory();
+    }
+    fw.period_ns = period_ns;
+    fw.max_depth = max_depth;
+    if (register_once() != 0 || begin(self_test) != 0) {
+        atomic_store(&fw.active, 0);
+        fw_signal_disable();
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(&fw.reader_lock);
+    reset_counters();
+    fw_window_reset();
+    fw.started = true;
+    fw.started_mono_ns = fw_clock_ns(CLOCK_MONOTONIC);
+    fw.process_base_ns = fw_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    fw_list_threads(true);
+    pthread_mutex_unlock(&fw.reader_lock);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *poll_rings(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    if (fw.started) {
+        Py_BEGIN_ALLOW_THREADS
+        pthread_mutex_lock(&fw.reader_lock);
+        if (fw.started) {
+            fw_guard_check_owner();
+            if (fw_clock_ns(CLOCK_MONOTONIC) - fw.last_listing_mono_ns >= LISTING_INTERVAL_NS) {
+                fw_list_threads(false);
+            }
+            fw_drain_all();
+        }
+        pthread_mutex_unlock(&fw.reader_lock);
+        Py_END_ALLOW_THREADS
+    }
+    Py_RETURN_NONE;
+}
+
+/* Encodes and frees a window that was turned; (pprof, start_unix_ns, duration_ns, samples), None for an empty one. */
+static PyObject *finished(fw_window *window, uint64_t duration_ns) {
+    char *bytes = NULL;
+    size_t length = 0;
+    uint64_t start_ns = 0, samples = 0;
+    if (window == NULL) {
+        Py_RETURN_NONE;
+    }
+    bool empty = window->count == 0;
+    Py_BEGIN_ALLOW_THREADS
+    if (!empty) {
+        bytes = fw_pprof_encode(window, duration_ns, fw.period_ns, &length);
+    }
+    start_ns = window->start_unix_ns;
+    samples = window->samples;
+    pthread_mutex_lock(&fw.reader_lock);
+    fw_window_free(window);
+    pthread_mutex_unlock(&fw.reader_lock);
+    Py_END_ALLOW_THREADS
+    if (empty) {
+        Py_RETURN_NONE;
+    }
+    if (bytes == NULL) {
+        return PyErr_NoMemory();
+    }
+    PyObject *result = Py_BuildValue("(y#KKK)", bytes, (Py_ssize_t)length, (unsigned long long)start_ns,
+                                     (unsigned long long)duration_ns, (unsigned long long)samples);
+    free(bytes);
+    return result;
+}
+
+static PyObject *take_window(PyObject *module, PyObject *unused) {
+    fw_window *window = NULL;
+    uint64_t duration_ns = 0;
+    (void)module;
+    (void)unused;
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(&fw.reader_lock);
+    if (fw.started) {
+        fw_list_threads(false);
+        fw_drain_all();
+        fw_settle_all();
+        window = fw_window_turn(&duration_ns);
+    }
+    pthread_mutex_unlock(&fw.reader_lock);
+    Py_END_ALLOW_THREADS
+    return finished(window, duration_ns);
+}
+
+static PyObject *stop(PyObject *module, PyObject *unused) {
+    fw_window *window = NULL;
+    uint64_t duration_ns = 0;
+    (void)module;
+    (void)unused;
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(&fw.reader_lock);
+    if (fw.started) {
+        disarm();
+        fw_drain_all();
+        fw_settle_all();
+        free_all_slots();
+        window = fw.window;
+        fw.window = NULL;
+        if (window != NULL) {
+            duration_ns = fw_clock_ns(CLOCK_MONOTONIC) - window->start_mono_ns;
+        }
+    }
+    pthread_mutex_unlock(&fw.reader_lock);
+    Py_END_ALLOW_THREADS
+    return finished(window, duration_ns);
+}
+
+/* Leaves a thread (default: the caller) out of the profile; its CPU is counted as own_cpu_ns. */
+static PyObject *exclude_thread(PyObject *module, PyObject *args) {
+    int tid = 0;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "|i:exclude_thread", &tid)) {
+        return NULL;
+    }
+    if (fw.started) {
+        Py_BEGIN_ALLOW_THREADS
+        bool is_caller = tid == 0 || tid == fw_gettid();
+        fw_attach(is_caller ? fw_gettid() : tid, is_caller, 0, true);
+        Py_END_ALLOW_THREADS
+    }
+    Py_RETURN_NONE;
+}
+
+typedef struct {
+    uint64_t own_ns;
+    uint32_t threads;
+} live;
+
+static live count_live(void) {
+    live out = {.own_ns = fw.totals.own_ns};
+    pthread_mutex_lock(&fw.threads_lock);
+    for (uint32_t i = 0; i < atomic_load(&fw.slots_used); i++) {
+        fw_slot *slot = &fw.slots[i];
+        if (atomic_load(&slot->state) != FW_LIVE) {
+            continue;
+        }
+        uint64_t claimed = atomic_load(&slot->claimed_ns);
+        uint64_t now = slot->excluded ? fw_clock_ns(fw_thread_clock(atomic_load(&slot->tid))) : 0;
+        out.own_ns += now > claimed ? now - claimed : 0;
+        out.threads += !slot->excluded;
+    }
+    pthread_mutex_unlock(&fw.threads_lock);
+    return out;
+}
+
+static PyObject *stats(PyObject *module, PyObject *unused) {
+    fw_totals totals;
+    live now;
+    size_t codes;
+    (void)module;
+    (void)unused;
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(&fw.reader_lock);
+    totals = fw.totals;
+    now = count_live();
+    codes = fw_code_count();
+    pthread_mutex_unlock(&fw.reader_lock);
+    Py_END_ALLOW_THREADS
+    PyObject *dropped = PyDict_New();
+    for (int i = 0; dropped != NULL && i < FW_DROP_COUNT; i++) {
+        unsigned long long count = atomic_load(&fw.dropped[i]);
+        PyObject *value = PyLong_FromUnsignedLongLong(count);
+        if (value == NULL || (count != 0 && PyDict_SetItemString(dropped, DROP_NAMES[i], value) != 0)) {
+            Py_CLEAR(dropped);
+        }
+        Py_XDECREF(value);
+    }
+    if (dropped == NULL) {
+        return NULL;
+    }
+    return Py_BuildValue(
+        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:I,s:n,s:O,s:N}", "samples_gathered", (unsigned long long)totals.samples,
+        "samples_due", (unsigned long long)(fw.period_ns ? totals.accounted_ns / fw.period_ns : 0), "accounted_ns",
+        (unsigned long long)totals.accounted_ns, "unattributed_ns", (unsigned long long)totals.unattributed_ns,
+        "own_cpu_ns", (unsigned long long)now.own_ns, "handler_ns", (unsigned long long)atomic_load(&fw.handler_ns),
+        "syscall_samples", (unsigned long long)atomic_load(&fw.syscall_samples), "threads", now.threads,
+        "code_objects", (Py_ssize_t)codes, "started", fw.started ? Py_True : Py_False, "dropped", dropped);
+}
+
+PyMethodDef fw_sampler_methods[] = {
+    {"unsupported", unsupported, METH_NOARGS, NULL},
+    {"start", (PyCFunction)(void (*)(void))start, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"poll", poll_rings, METH_NOARGS, NULL},
+    {"take_window", take_window, METH_NOARGS, NULL},
+    {"stop", stop, METH_NOARGS, NULL},
+    {"stats", stats, METH_NOARGS, NULL},
+    {"exclude_thread", exclude_thread, METH_VARARGS, NULL},
+    {"capture", fw_capture, METH_NOARGS, NULL},
+    {"current_labels", fw_current_labels, METH_NOARGS, NULL},
+    {"read_variable", fw_read_variable, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};

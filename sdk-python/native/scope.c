@@ -1,0 +1,357 @@
+/* Scope: the immutable label set that one ContextVar holds and that the handler reads. */
+#include "scope.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+fw_context_api fw_context;
+
+PyObject *fw_scope_current(void) {
+    PyObject *value = NULL;
+    if (fw_context.var_get(fw.scope_variable, NULL, &value) != 0) {
+        PyErr_Clear();
+        return NULL;
+    }
+    if (value != NULL && Py_TYPE(value) != fw.scope_type) {
+        Py_CLEAR(value);               /* None: reset to nothing */
+    }
+    return value;
+}
+
+int fw_scope_set_current(PyObject *scope) {
+    PyObject *token = fw_context.var_set(fw.scope_variable, scope != NULL ? scope : Py_None);
+    if (token == NULL) {
+        return -1;
+    }
+    Py_DECREF(token);
+    return 0;
+}
+
+typedef struct {
+    char *bytes;
+    size_t length, capacity;
+} blob;
+
+static int blob_put(blob *out, const void *bytes, size_t length) {
+    if (out->length + length > out->capacity) {
+        size_t capacity = (out->length + length) * 2 + 64;
+        char *wider = PyMem_Realloc(out->bytes, capacity);
+        if (wider == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        out->bytes = wider;
+        out->capacity = capacity;
+    }
+    memcpy(out->bytes + out->length, bytes, length);
+    out->length += length;
+    return 0;
+}
+
+static int blob_put_pair(blob *out, PyObject *name, PyObject *value) {
+    Py_ssize_t name_length, value_length;
+    const char *name_bytes = PyUnicode_AsUTF8AndSize(name, &name_length);
+    const char *value_bytes = name_bytes != NULL ? PyUnicode_AsUTF8AndSize(value, &value_length) : NULL;
+    if (value_bytes == NULL) {
+        return -1;
+    }
+    uint32_t lengths[2] = {(uint32_t)name_length, (uint32_t)value_length};
+    bool ok = blob_put(out, lengths, sizeof lengths) == 0 && blob_put(out, name_bytes, lengths[0]) == 0
+        && blob_put(out, value_bytes, lengths[1]) == 0;
+    return ok ? 0 : -1;
+}
+
+static int blob_put_pairs(blob *out, PyObject *pairs) {
+    for (Py_ssize_t i = 0; pairs != NULL && i < PyTuple_Size(pairs); i++) {
+        PyObject *pair = PyTuple_GetItem(pairs, i);
+        if (blob_put_pair(out, PyTuple_GetItem(pair, 0), PyTuple_GetItem(pair, 1)) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static fw_labels *encode_labels(PyObject *pairs, PyObject *span) {
+    blob out = {0};
+    fw_labels *labels = NULL;
+    if (blob_put_pairs(&out, pairs) == 0) {
+        size_t plain = out.length;
+        if (blob_put_pairs(&out, span) == 0) {
+            labels = fw_labels_new(out.bytes != NULL ? out.bytes : "", (uint32_t)plain, (uint32_t)out.length);
+            if (labels == NULL) {
+                PyErr_NoMemory();
+            }
+        }
+    }
+    PyMem_Free(out.bytes);
+    return labels;
+}
+
+static PyObject *new_scope(PyObject *own, PyObject *pairs, PyObject *span, PyObject *outer, uint64_t maker) {
+    fw_labels *labels = encode_labels(pairs, span);
+    if (labels == NULL) {
+        return NULL;
+    }
+    fw_scope *scope = PyObject_GC_New(fw_scope, fw.scope_type);
+    if (scope == NULL) {
+        free(labels);
+        return NULL;
+    }
+    Py_INCREF(own);
+    Py_INCREF(pairs);
+    Py_XINCREF(span);
+    Py_XINCREF(outer);
+    scope->labels = labels;
+    scope->own = own;
+    scope->pairs = pairs;
+    scope->span = span;
+    scope->outer = outer;
+    scope->maker = maker;
+    PyObject_GC_Track(scope);
+    return (PyObject *)scope;
+}
+
+/* outer's pairs with own on top, in order of names: equal sets are equal bytes. */
+static PyObject *merged_pairs(PyObject *outer, PyObject *own) {
+    if (outer == NULL || PyTuple_Size(outer) == 0) {
+        Py_INCREF(own);
+        return own;
+    }
+    PyObject *dict = PyDict_New(), *result = NULL, *list = NULL;
+    PyObject *sources[2] = {outer, own};
+    for (int s = 0; s < 2; s++) {
+        for (Py_ssize_t i = 0; dict != NULL && i < PyTuple_Size(sources[s]); i++) {
+            PyObject *pair = PyTuple_GetItem(sources[s], i);
+            if (PyDict_SetItem(dict, PyTuple_GetItem(pair, 0), pair) != 0) {
+                Py_CLEAR(dict);
+            }
+        }
+    }
+    if (dict != NULL && (list = PyDict_Values(dict)) != NULL && PyList_Sort(list) == 0) {
+        result = PyList_AsTuple(list);
+    }
+    Py_XDECREF(list);
+    Py_XDECREF(dict);
+    return result;
+}
+
+PyObject *fw_scope_merge(PyObject *outer, PyObject *own, uint64_t maker) {
+    fw_scope *below = (fw_scope *)outer;
+    PyObject *merged = merged_pairs(below != NULL ? below->pairs : NULL, own);
+    if (merged == NULL) {
+        return NULL;
+    }
+    PyObject *scope = new_scope(own, merged, below != NULL ? below->span : NULL, outer, maker);
+    Py_DECREF(merged);
+    if (scope != NULL && below != NULL) {
+        /* The span below ends for us too. SAFETY: its labels live as long as its Scope, which `outer` keeps. */
+        ((fw_scope *)scope)->labels->span_owner = below->labels->span_owner;
+    }
+    return scope;
+}
+
+/* A value whose __str__ fails is left out and logged: that is the label's problem, not the program's. */
+static void warn_of_value(void) {
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyObject *log = PyImport_ImportModule("flamewire.log");
+    PyObject *result = log == NULL ? NULL : PyObject_CallMethod(
+        log, "warn", "ssO", "tag", "a tag's value cannot be turned into text and is left out: %r",
+        error != NULL ? error : type);
+    Py_XDECREF(result);
+    Py_XDECREF(log);
+    PyErr_Clear();
+    Py_XDECREF(type);
+    Py_XDECREF(error);
+    Py_XDECREF(traceback);
+}
+
+/* As it goes over the wire: lone surrogates replaced. New reference. */
+static PyObject *wire_text(PyObject *value) {
+    PyObject *text = PyObject_Str(value), *bytes = NULL, *clean = NULL;
+    if (text == NULL) {
+        warn_of_value();
+        return NULL;
+    }
+    if (PyUnicode_AsUTF8AndSize(text, NULL) != NULL) {
+        return text;
+    }
+    PyErr_Clear();
+    bytes = PyUnicode_AsEncodedString(text, "utf-8", "replace");
+    if (bytes != NULL) {
+        clean = PyUnicode_DecodeUTF8(PyBytes_AsString(bytes), PyBytes_Size(bytes), "replace");
+    }
+    Py_XDECREF(bytes);
+    Py_DECREF(text);
+    return clean;
+}
+
+/* dict -> tuple of (str, str), sorted by name so that equal sets are equal bytes. */
+PyObject *fw_scope_pairs(PyObject *mapping) {
+    PyObject *items = PyDict_Items(mapping), *pairs = PyList_New(0), *tuple = NULL;
+    for (Py_ssize_t i = 0; items != NULL && pairs != NULL && i < PyList_Size(items); i++) {
+        PyObject *item = PyList_GetItem(items, i);
+        PyObject *name = wire_text(PyTuple_GetItem(item, 0)), *value = wire_text(PyTuple_GetItem(item, 1));
+        PyObject *pair = name && value ? PyTuple_Pack(2, name, value) : NULL;
+        if (pair != NULL && PyList_Append(pairs, pair) != 0) {
+            Py_CLEAR(pairs);
+        }
+        Py_XDECREF(pair);
+        Py_XDECREF(name);
+        Py_XDECREF(value);
+    }
+    if (pairs != NULL && items != NULL && PyList_Sort(pairs) == 0) {
+        tuple = PyList_AsTuple(pairs);
+    }
+    Py_XDECREF(items);
+    Py_XDECREF(pairs);
+    return tuple;
+}
+
+static const char *const SPAN_NAMES[] = {"span_id", "child_span_id", "trace_id", "span_name"};
+
+static PyObject *span_pairs(PyObject *const values[4]) {
+    PyObject *dict = PyDict_New(), *pairs = NULL;
+    for (int i = 0; dict != NULL && i < 4; i++) {
+        if (values[i] != NULL && values[i] != Py_None && PyDict_SetItemString(dict, SPAN_NAMES[i], values[i]) != 0) {
+            Py_CLEAR(dict);
+        }
+    }
+    if (dict != NULL) {
+        pairs = fw_scope_pairs(dict);
+        Py_DECREF(dict);
+    }
+    return pairs;
+}
+
+static PyObject *scope_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"labels", "span_id", "child_span_id", "trace_id", "span_name", NULL};
+    PyObject *mapping = NULL, *span_values[4] = {NULL}, *scope = NULL;
+    (void)type;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O!OOOO:Scope", names, &PyDict_Type, &mapping, &span_values[0],
+                                     &span_values[1], &span_values[2], &span_values[3])) {
+        return NULL;
+    }
+    PyObject *empty = mapping == NULL ? PyDict_New() : NULL;
+    PyObject *pairs = fw_scope_pairs(mapping != NULL ? mapping : empty), *span = span_pairs(span_values);
+    Py_XDECREF(empty);
+    if (pairs != NULL && span != NULL) {
+        scope = new_scope(pairs, pairs, span, NULL, 0);
+    }
+    Py_XDECREF(pairs);
+    Py_XDECREF(span);
+    return scope;
+}
+
+static int scope_traverse(PyObject *self, visitproc visit, void *arg) {
+    fw_scope *scope = (fw_scope *)self;
+    Py_VISIT(scope->outer);
+    Py_VISIT(scope->own);
+    Py_VISIT(scope->pairs);
+    Py_VISIT(scope->span);
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+static void scope_dealloc(PyObject *self) {
+    fw_scope *scope = (fw_scope *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    fw_labels_retire(scope->labels);
+    Py_DECREF(scope->own);
+    Py_DECREF(scope->pairs);
+    Py_XDECREF(scope->span);
+    Py_XDECREF(scope->outer);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static bool has_ended(PyObject *self) { return atomic_load(&((fw_scope *)self)->labels->span_owner->ended) != 0; }
+
+static PyObject *scope_end(PyObject *self, PyObject *unused) {
+    (void)unused;
+    atomic_store(&((fw_scope *)self)->labels->span_owner->ended, 1);
+    Py_RETURN_NONE;
+}
+
+static PyObject *scope_get_labels(PyObject *self, void *unused) {
+    (void)unused;
+    PyObject *dict = PyDict_New();
+    if (dict != NULL && PyDict_MergeFromSeq2(dict, ((fw_scope *)self)->pairs, 1) != 0) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+static PyObject *scope_get_span(PyObject *self, void *unused) {
+    (void)unused;
+    fw_scope *scope = (fw_scope *)self;
+    PyObject *dict = PyDict_New();
+    bool shown = scope->span != NULL && !has_ended(self);
+    if (dict != NULL && shown && PyDict_MergeFromSeq2(dict, scope->span, 1) != 0) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+static PyObject *scope_get_ended(PyObject *self, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(has_ended(self));
+}
+
+PyObject *fw_current_labels(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    PyObject *scope = fw_scope_current();
+    PyObject *labels = scope != NULL ? scope_get_labels(scope, NULL) : PyDict_New();
+    Py_XDECREF(scope);
+    return labels;
+}
+
+static PyMethodDef scope_methods[] = {
+    {"end", scope_end, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+static PyGetSetDef scope_getset[] = {
+    {"labels", scope_get_labels, NULL, NULL, NULL},
+    {"span", scope_get_span, NULL, NULL, NULL},
+    {"ended", scope_get_ended, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+static PyType_Slot scope_slots[] = {
+    {Py_tp_new, scope_tp_new},
+    {Py_tp_traverse, scope_traverse},
+    {Py_tp_dealloc, scope_dealloc},
+    {Py_tp_methods, scope_methods},
+    {Py_tp_getset, scope_getset},
+    {0, NULL},
+};
+static PyType_Spec scope_spec = {
+    .name = "flamewire._native.Scope",
+    .basicsize = sizeof(fw_scope),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = scope_slots,
+};
+
+int fw_scope_init(PyObject *module) {
+    fw_context.var_new = (PyObject *(*)(const char *, PyObject *))dlsym(RTLD_DEFAULT, "PyContextVar_New");
+    fw_context.var_get = (int (*)(PyObject *, PyObject *, PyObject **))dlsym(RTLD_DEFAULT, "PyContextVar_Get");
+    fw_context.var_set = (PyObject *(*)(PyObject *, PyObject *))dlsym(RTLD_DEFAULT, "PyContextVar_Set");
+    if (fw_context.var_new == NULL || fw_context.var_get == NULL || fw_context.var_set == NULL) {
+        PyErr_SetString(PyExc_ImportError, "this interpreter does not export PyContextVar_New");
+        return -1;
+    }
+    fw.scope_type = (PyTypeObject *)PyType_FromSpec(&scope_spec);
+    fw.scope_variable = fw.scope_type == NULL ? NULL : fw_context.var_new("flamewire_scope", NULL);
+    if (fw.scope_variable == NULL) {
+        return -1;
+    }
+    Py_hash_t hash = PyObject_Hash(fw.scope_variable);
+    if (hash == -1) {
+        return -1;
+    }
+    fw.scope_variable_hash = (uint64_t)hash;
+    return PyModule_AddObjectRef(module, "Scope", (PyObject *)fw.scope_type) == 0
+        && PyModule_AddObjectRef(module, "scope_variable", fw.scope_variable) == 0 ? 0 : -1;
+}

@@ -1,0 +1,38 @@
+/* The Python types Scope and Tags. */
+#ifndef FLAMEWIRE_SCOPE_H
+#define FLAMEWIRE_SCOPE_H
+
+#include "core.h"
+#include "labels.h"
+
+/* What the ContextVar holds. SAFETY: hamt.c reads `labels` right behind the object head. */
+typedef struct {
+    PyObject_HEAD
+    fw_labels *labels;
+    PyObject *outer;                   /* the Scope that was current when tags were entered, or NULL */
+    uint64_t maker;                    /* which Tags entered it; 0: made by Scope(...) */
+    PyObject *own;                     /* tuple of (name, value): what its maker put on top of outer */
+    PyObject *pairs;                   /* the same with outer's merged in; without the span's */
+    PyObject *span;                    /* tuple of (name, value): the span's labels */
+} fw_scope;
+
+/* The functions of CPython's context that are not in the limited API, found by name; the same signatures in 3.11-3.15
+ * (Include/cpython/context.h). */
+typedef struct {
+    PyObject *(*var_new)(const char *name, PyObject *fallback);
+    int (*var_get)(PyObject *variable, PyObject *fallback, PyObject **value);
+    PyObject *(*var_set)(PyObject *variable, PyObject *value);
+} fw_context_api;
+extern fw_context_api fw_context;
+
+PyObject *fw_scope_current(void);                                          /* new reference, NULL: none (no error set) */
+int fw_scope_set_current(PyObject *scope);                                 /* NULL: none */
+PyObject *fw_scope_merge(PyObject *outer, PyObject *own, uint64_t maker);   /* own on top of outer (or NULL) */
+PyObject *fw_scope_pairs(PyObject *mapping);                               /* dict -> sorted tuple of (str, str) */
+
+PyObject *fw_current_labels(PyObject *module, PyObject *unused);           /* the tags in force, as a dict */
+
+int fw_scope_init(PyObject *module);   /* makes the types and the variable; adds them to the module */
+int fw_tags_init(PyObject *module);
+
+#endif

@@ -1,0 +1,152 @@
+"""The native core: one CPU-clock timer per thread, stacks read in the signal handler, pprof encoded in C.
+
+One sampler per process. Functions may be called from any thread; those that wait do so without the GIL.
+"""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Final, Self, TypeVar, final
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_Frame = tuple[str, str, int, int]
+_TakenWindow = tuple[bytes, int, int, int]
+
+scope_variable: Final[ContextVar[Scope | None]]
+"""Holds the Scope in force; the signal handler reads it. ``scope_variable.set(scope)`` makes one current."""
+
+@final
+class Scope:
+    """A label set with the ids of a span; immutable but for ``end``.
+
+    Args:
+        labels: tag name -> value; both are turned into text that UTF-8 can carry.
+        span_id: local root span, 16 hexadecimal digits (SPN-001).
+        child_span_id: innermost span, where it is another one (SPN-002).
+        trace_id: 32 hexadecimal digits (SPN-004).
+        span_name: name of the local root span (SPN-003).
+    """
+
+    def __new__(
+        cls,
+        labels: dict[str, object] = ...,
+        span_id: str | None = None,
+        child_span_id: str | None = None,
+        trace_id: str | None = None,
+        span_name: str | None = None,
+    ) -> Self: ...
+    @property
+    def labels(self) -> dict[str, str]:
+        """The tags, outer ones included, without those of the span."""
+
+    @property
+    def span(self) -> dict[str, str]:
+        """The labels of the span; empty once it has ended."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the span has ended."""
+
+    def end(self) -> None:
+        """Let the span label no further sample, here and in all scopes entered within this one (SPN-005)."""
+
+class tags:  # noqa: N801 - the public name is a verb's object: ``with tags(...)``
+    """Label what runs within; context manager and decorator. See ``flamewire.tags``.
+
+    One object may be entered by many threads and tasks at once, and again while it is entered. Entering and
+    leaving never raise.
+
+    Raises:
+        TypeError: positional arguments.
+    """
+
+    def __new__(cls, **labels: object) -> Self: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc_info: object) -> bool: ...
+    def __call__(self, function: _F) -> _F: ...
+    @property
+    def labels(self) -> dict[str, str]:
+        """The tags of this object, without outer ones."""
+
+@final
+class ThreadHook:
+    """Stands in for ``threading.Thread._bootstrap_inner``: samples a thread from start to end.
+
+    Adds no Python frame. Does nothing while no sampler runs.
+
+    Args:
+        original: the function that it stands in for.
+        own_type: threads of this class are left out of the profile, their CPU is ``own_cpu_ns``.
+    """
+
+    def __new__(cls, original: Callable[..., Any], own_type: type | None = None) -> Self: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __get__(self, instance: object, owner: type | None = None, /) -> Any: ...
+    @property
+    def original(self) -> Callable[..., Any]:
+        """The function that it stands in for."""
+
+def current_labels() -> dict[str, str]:
+    """Return the tags in force in this context."""
+
+def unsupported() -> str | None:
+    """Return why this interpreter cannot be sampled, or None."""
+
+def start(period_ns: int, max_depth: int, self_test: Callable[[], object] | None = None) -> None:
+    """Begin sampling every thread of the process.
+
+    Installs handlers for SIGPROF, SIGSEGV and SIGBUS (the latter two hand on what is not theirs), calls the
+    self-test, then makes the timers. When it raises, the process is as it was, but SIGPROF may be ignored.
+
+    Args:
+        period_ns: CPU time of a thread between two of its samples; CONFIG_HZ bounds it from below.
+        max_depth: frames kept per stack, leaf side; 1 to 1024.
+        self_test: called when ``capture`` works; what it raises is passed on.
+
+    Raises:
+        RuntimeError: the sampler runs already, SIGPROF is in other hands, or the interpreter is unknown.
+        ValueError: an argument is out of range.
+        OSError: the kernel refused a handler.
+    """
+
+def poll() -> None:
+    """Drain the threads' rings, and once a second look for threads that did not announce themselves.
+
+    Without the GIL; O(samples since the last call + threads).
+    """
+
+def take_window() -> _TakenWindow | None:
+    """End the window and begin the next.
+
+    Returns:
+        (pprof, start in calendar ns, length in monotonic ns, samples gathered), or None for an empty one.
+    """
+
+def stop() -> _TakenWindow | None:
+    """Disarm all timers, put SIGPROF to SIG_IGN, give SIGSEGV and SIGBUS back; return the last window.
+
+    Each thread's CPU since its last sample goes to that sample's stack. A second call returns None.
+    """
+
+def stats() -> dict[str, Any]:
+    """Return the counters since the start.
+
+    Returns:
+        samples_due, samples_gathered, accounted_ns, unattributed_ns, own_cpu_ns, handler_ns, syscall_samples,
+        threads, code_objects, started, and dropped (reason -> count).
+    """
+
+def exclude_thread(tid: int = 0) -> None:
+    """Leave a thread (default: the caller) out of the profile; its CPU is counted as own_cpu_ns."""
+
+def capture() -> list[tuple[list[_Frame], dict[str, str]]]:
+    """Sample the calling thread by a signal to itself and return what the handler wrote, for tests.
+
+    Returns:
+        One entry: frames (qualified name, file name, first line, line), leaf first, and the labels.
+
+    Raises:
+        RuntimeError: no sampler runs.
+    """
+
+def read_variable(variable: ContextVar[Any], /) -> Any:
+    """Return the variable's value in this context as the signal handler finds it, None where it has none."""

@@ -1,0 +1,100 @@
+"""The native engine: each thread is sampled by a timer on its own CPU clock, in its own signal handler."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from flamewire import _native
+from flamewire.engines.base import EngineStats, Window
+from flamewire.engines.native_selftest import check_stacks
+from flamewire.errors import EngineError
+from flamewire.threads import SdkThread
+
+if TYPE_CHECKING:
+    from flamewire.config import Options
+
+__all__ = ["NativeEngine"]
+
+_HOOKED = "_bootstrap_inner"
+
+
+class NativeEngine:
+    """Samples with the native core. At most one runs in a process; a second one is refused at start."""
+
+    name: ClassVar[str] = "native"
+    missing: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self) -> None:
+        self._running = False
+
+    def start(self, options: Options) -> None:
+        """Begin sampling every thread of the process.
+
+        Raises:
+            EngineError: this interpreter or process cannot be sampled natively; the message says why.
+        """
+        why = _native.unsupported()
+        if why is not None:
+            raise EngineError(why)
+        try:
+            _native.start(options.period_ns, options.max_stack_depth, check_stacks)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise EngineError(str(error)) from error
+        self._running = True
+        for thread in threading.enumerate():
+            if isinstance(thread, SdkThread) and thread.native_id is not None:
+                _native.exclude_thread(thread.native_id)
+        _hook_threads()
+
+    def poll(self) -> None:
+        """Drain the rings."""
+        _native.poll()
+
+    def take_windows(self) -> list[Window]:
+        """End the window and begin the next."""
+        return _as_windows(_native.take_window() if self._running else None)
+
+    def stop(self) -> list[Window]:
+        """Disarm every timer and return the last window."""
+        if not self._running:
+            return []
+        self._running = False
+        _unhook_threads()
+        return _as_windows(_native.stop())
+
+    def stats(self) -> EngineStats:
+        """Return the counters; the handler's time counts as the SDK's own CPU."""
+        counters = _native.stats()
+        return EngineStats(
+            samples_due=counters["samples_due"],
+            samples_gathered=counters["samples_gathered"],
+            dropped=counters["dropped"],
+            own_cpu_ns=counters["own_cpu_ns"] + counters["handler_ns"],
+            threads=counters["threads"],
+        )
+
+    def after_fork_in_child(self) -> None:
+        """Do nothing: the core has armed the child's thread already, before Python ran in it."""
+
+
+def _as_windows(taken: tuple[bytes, int, int, int] | None) -> list[Window]:
+    if taken is None:
+        return []
+    pprof, start_unix_ns, duration_ns, samples = taken
+    return [Window("cpu", pprof, start_unix_ns, duration_ns, samples)]
+
+
+def _hook_threads() -> None:
+    """Let new threads announce themselves; where the method is missing, the core's listing finds them."""
+    original = threading.Thread.__dict__.get(_HOOKED)
+    if original is not None and not isinstance(original, _native.ThreadHook):
+        setattr(threading.Thread, _HOOKED, _native.ThreadHook(original, SdkThread))
+
+
+def _unhook_threads() -> None:
+    """Take the hook back, unless somebody wrapped it meanwhile: then it stays and does nothing."""
+    hook = threading.Thread.__dict__.get(_HOOKED)
+    if isinstance(hook, _native.ThreadHook):
+        setattr(threading.Thread, _HOOKED, hook.original)
