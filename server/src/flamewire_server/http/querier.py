@@ -140,7 +140,7 @@ class QuerierHandlers:
 
     def _profile_types(self, call: _Call, request: querier_pb2.ProfileTypesRequest) -> Message:
         reply = querier_pb2.ProfileTypesResponse()
-        for text in self._labels.profile_types(call.tenant, _label_range(request.start, request.end)):
+        for text in self._labels.profile_types(call.tenant, _time_range(request.start, request.end)):
             kind = ProfileType.parse(text)
             reply.profile_types.add(
                 ID=text,
@@ -153,21 +153,21 @@ class QuerierHandlers:
         return reply
 
     def _label_names(self, call: _Call, request: types_pb2.LabelNamesRequest) -> Message:
-        time_range = _label_range(request.start, request.end)
+        time_range = _time_range(request.start, request.end)
         names = self._labels.names(call.tenant, time_range, request.matchers, utf8_names=call.utf8_names)
         return types_pb2.LabelNamesResponse(names=names)
 
     def _label_values(self, call: _Call, request: types_pb2.LabelValuesRequest) -> Message:
         if not request.name:
             raise RequestError("invalid_argument", "no label name: give `name`", reason="bad_label_name")
-        time_range = _label_range(request.start, request.end)
+        time_range = _time_range(request.start, request.end)
         return types_pb2.LabelValuesResponse(
             names=self._labels.values(call.tenant, time_range, request.name, request.matchers)
         )
 
     def _series(self, call: _Call, request: querier_pb2.SeriesRequest) -> Message:
         reply = querier_pb2.SeriesResponse()
-        time_range = _label_range(request.start, request.end)
+        time_range = _time_range(request.start, request.end)
         for pairs in self._labels.label_sets(call.tenant, time_range, request.label_names, request.matchers):
             labels = reply.labels_set.add().labels
             for name, value in pairs:
@@ -203,8 +203,9 @@ class QuerierHandlers:
             raise RequestError(
                 "invalid_argument", f"step is {request.step}; give seconds, at least 0.001", reason="bad_step"
             )
-        average = request.aggregation == types_pb2.TIME_SERIES_AGGREGATION_TYPE_AVERAGE
-        query = TimeSeriesQuery(tuple(request.group_by), step_ms, average, request.limit)
+        if request.aggregation == types_pb2.TIME_SERIES_AGGREGATION_TYPE_AVERAGE:
+            raise _unimplemented("aggregation AVERAGE")
+        query = TimeSeriesQuery(tuple(request.group_by), step_ms, request.limit)
         reply = querier_pb2.SelectSeriesResponse()
         for one in self._profiles.time_series(self._selection(call, request), query):
             series = reply.series.add()
@@ -215,12 +216,6 @@ class QuerierHandlers:
         return reply
 
     def _selection(self, call: _Call, request: Any) -> ProfileSelection:
-        if not request.start and not request.end:
-            raise RequestError(
-                "invalid_argument",
-                "no time range: give start and end in milliseconds since 1970",
-                reason="bad_time_range",
-            )
         longest_ms = self._config.max_query_length_s * 1000
         if longest_ms and request.end - request.start > longest_ms:
             raise RequestError(
@@ -229,7 +224,7 @@ class QuerierHandlers:
                 " s); ask for less",
                 reason="range_too_long",
             )
-        time_range = TimeRange.from_ms(request.start, request.end)
+        time_range = _time_range(request.start, request.end)
         return ProfileSelection.parse(call.tenant, request.profile_typeID, request.label_selector, time_range)
 
     def _flamegraph(self, call: _Call, tree: Tree, max_nodes: int) -> bytes:
@@ -247,9 +242,9 @@ class QuerierHandlers:
         return _FLAMEGRAPH_TAG + _varint(len(graph)) + graph
 
 
-def _label_range(start_ms: int, end_ms: int) -> TimeRange:
+def _time_range(start_ms: int, end_ms: int) -> TimeRange:
     if not start_ms and not end_ms:
-        # Clients of old send no range and mean the last hour.
+        # Clients of old send no range and mean the last hour; QRY-004.
         end_ms = time.time_ns() // 1_000_000
         start_ms = end_ms - _LAST_HOUR_MS
     return TimeRange.from_ms(start_ms, end_ms)

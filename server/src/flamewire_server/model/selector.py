@@ -2,7 +2,7 @@
 
 A matcher is `name op "value"` with op one of = != =~ !~. A regular expression must match the whole value; its
 syntax is RE2's, whose matching time is linear in the text, so that no selector can stall the server. A
-label that is absent has the empty value. A name outside [a-zA-Z_][a-zA-Z0-9_]* is written in quotes. In
+label that is absent has the empty value. A name outside [a-zA-Z_][a-zA-Z0-9_.]* is written in quotes. In
 front of the braces may stand a profile type, or a bare `__name__`.
 """
 
@@ -22,7 +22,8 @@ _MAX_SELECTOR_CHARS = 64 * 1024
 # Bytes that one compiled expression may take: bounds what `(((a{99}){99}){99})` can ask for.
 _MAX_REGEX_BYTES = 1 << 20
 _SPACE = re.compile(r"[ \t\r\n]*")
-_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+# With dots, as OpenTelemetry names things; QRY-012.
+_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.]*")
 _OPERATOR = re.compile(r"=~|!~|!=|=")
 _ESCAPE = re.compile(r"x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})")
 _SIMPLE_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}

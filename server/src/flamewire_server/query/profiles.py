@@ -55,7 +55,6 @@ class TimeSeriesQuery:
 
     group_by: tuple[str, ...]
     step_ms: int
-    average: bool
     limit: int
 
 
@@ -129,16 +128,13 @@ class ProfileQueries:
         result = [
             TimeSeries(
                 group_labels,
-                [
-                    (start_ms + (k - 1) * query.step_ms, total / profiles if query.average else float(total))
-                    for k, total, profiles in points
-                ],
+                [(start_ms + (k - 1) * query.step_ms, float(total)) for k, total in points],
             )
             for group_labels, points in zip(labels, totals, strict=True)
             if points
         ]
         if query.limit > 0:
-            result.sort(key=lambda one: -sum(value for _, value in one.points))
+            result.sort(key=lambda one: (-sum(value for _, value in one.points), one.labels))
             del result[query.limit :]
         return sorted(result, key=lambda one: one.labels)
 

@@ -11,6 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from flamewire_server.errors import StorageError
@@ -90,7 +91,9 @@ class LocalStore:
                 os.close(descriptor)
             os.rename(temporary, final)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            # What remains of it is left to the sweep where it cannot be removed either.
+            with suppress(OSError):
+                temporary.unlink()
             raise StorageError(f"cannot write {final}: {error.strerror}") from error
         return f"{tenant}/{day}/{file_name}{_SUFFIX}"
 
