@@ -1,6 +1,6 @@
 """flamewire: continuous profiling of this process, pushed to a flamewire (or Grafana Pyroscope) server.
 
-``flamewire.start(service_name="shop")`` begins, ``with flamewire.tags(route="/cart"):`` labels what runs within.
+``flamewire.start(service_name="shop")`` begins, ``with flamewire.tags(route="/"):`` labels what runs in it.
 """
 
 from __future__ import annotations

@@ -109,6 +109,7 @@ def start(
         if _default.hooks is None:
             _default.hooks = ProcessHooks(stop=_default.stop, after_fork=_default.after_fork)
         _default.hooks.install()
+        session.coverage = _default.hooks.coverage
         return session
 
 

@@ -6,7 +6,6 @@ import atexit
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from types import FrameType
 
@@ -24,6 +23,8 @@ class ProcessHooks:
         self._stop = stop
         self._after_fork = after_fork
         self._installed = False
+        self.coverage = ""
+        """Which ends of the process are looked after, in words for the status."""
 
     def install(self) -> None:
         """Install all hooks; a second call only looks after SIGTERM again."""
@@ -39,14 +40,17 @@ class ProcessHooks:
 
         Only the main thread may set a handler, so a start() on another thread goes without.
         """
-        if threading.current_thread() is not threading.main_thread():
-            return
-        try:
-            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        handler = signal.getsignal(signal.SIGTERM)
+        if handler is signal.SIG_DFL:
+            try:
                 signal.signal(signal.SIGTERM, self._on_sigterm)
-        except ValueError:
-            # A subinterpreter has no signal handlers.
+            except ValueError:
+                self.coverage = "exit, fork; not SIGTERM, because start() was not called on the main thread"
+                return
+        elif handler != self._on_sigterm:
+            self.coverage = "exit, fork; SIGTERM is in the hands of the program"
             return
+        self.coverage = "exit, fork, SIGTERM"
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         try:

@@ -63,6 +63,8 @@ class Session:
         self._transport_factory = transport_factory
         self._engine_factory = engine_factory
         self._problems = resolved.problems
+        self.coverage = "stop() only"
+        """Which ends of the process are looked after, in words for the status."""
         self._transport: Transport | None = None
         self._engine: Engine | None = None
         self._engine_reason = ""
@@ -166,6 +168,7 @@ class Session:
             options=self.options,
             option_sources=self._resolved.sources,
             problems=problems,
+            coverage=self.coverage,
             windows=self._windows,
             pushed_profiles=delivery.pushed_profiles if delivery else 0,
             dropped_profiles=delivery.dropped_profiles if delivery else {},

@@ -26,6 +26,7 @@ class Status:
         options: the options in force; None where nothing was started.
         option_sources: option name -> "argument", "default" or the environment variable.
         problems: environment values that were not used and other things to put right.
+        coverage: which ends of the process (exit, SIGTERM, fork) are looked after.
         windows: windows handed over to be pushed.
         pushed_profiles: profiles that the server acknowledged.
         dropped_profiles: profiles that were lost, by reason.
@@ -47,6 +48,7 @@ class Status:
     options: Options | None = None
     option_sources: Mapping[str, str] | None = None
     problems: tuple[str, ...] = ()
+    coverage: str = ""
     windows: int = 0
     pushed_profiles: int = 0
     dropped_profiles: Mapping[str, int] | None = None
@@ -77,6 +79,7 @@ class Status:
             f" ({self.queued_bytes} bytes), {self.retries} retries{_reasons(self.dropped_profiles)}"
         )
         lines.append(f"  last push {_last_push(self.last_push)}")
+        lines.append(f"  covered   {self.coverage}")
         for option in fields(self.options):
             if option.repr:
                 source = (self.option_sources or {}).get(option.name, "")

@@ -43,7 +43,8 @@ def test_frames_hang_below_the_frame_that_they_lie_under(flame_text: ModuleType)
 
 def test_functions_are_ranked_by_their_own_value(flame_text: ModuleType) -> None:
     top = flame_text.top_functions(flame_text.frame_tree(GRAPH))
-    assert top == [("a1", 50), ("b", 20), ("total", 10), ("a", 10), ("b1", 10)]
+    assert top[:2] == [("a1", 50), ("b", 20)]
+    assert sorted(top[2:]) == [("a", 10), ("b1", 10), ("total", 10)]
 
 
 def test_the_tree_is_plain_text_where_nobody_watches(flame_text: ModuleType) -> None:

@@ -77,7 +77,8 @@ def test_a_handler_of_the_program_is_left_alone(push_server: PushServer, engine:
     program = """
     import flamewire, signal, sys, time
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
-    flamewire.start()
+    session = flamewire.start()
+    assert session.status().coverage == "exit, fork; SIGTERM is in the hands of the program"
     burn(0.5)
     print("burnt", flush=True)
     time.sleep(60)
@@ -228,6 +229,21 @@ def test_fork_children_that_exit_in_order_do_not_hang(push_server: PushServer, e
     """
     clean(run_program(program, server_url=push_server.url, engine=engine, PYTHONWARNINGS="ignore"))
     assert cpu_s(push_server.pushes) == pytest.approx(1.0, rel=0.3)
+
+
+def test_a_start_on_another_thread_does_without_sigterm_and_says_so(
+    push_server: PushServer, engine: str
+) -> None:
+    program = """
+    import flamewire, threading
+    thread = threading.Thread(target=flamewire.start)
+    thread.start()
+    thread.join(30)
+    assert "not SIGTERM" in flamewire.status().coverage, flamewire.status()
+    burn(0.3)
+    """
+    clean(run_program(program, server_url=push_server.url, engine=engine))
+    assert cpu_s(push_server.pushes) == pytest.approx(0.3, rel=0.3)
 
 
 def test_starting_twice_is_idempotent_or_a_typed_error(push_server: PushServer, engine: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import encodings.idna  # noqa: F401 - resolving a host name imports it; that could dead-lock in a fork child
 import json
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -78,9 +80,12 @@ class RequestsTransport:
         """Push once. Redirects are not followed, since they could carry credentials to another host."""
         requests = self._requests
         try:
-            with self._session.post(
-                self._url, data=body, timeout=timeout_s, allow_redirects=False, stream=True
-            ) as response:
+            with (
+                _untraced(),
+                self._session.post(
+                    self._url, data=body, timeout=timeout_s, allow_redirects=False, stream=True
+                ) as response,
+            ):
                 text = response.raw.read(_MAX_ANSWER_BYTES, decode_content=True)
                 return _answer(response, text)
         except requests.exceptions.ConnectTimeout as error:
@@ -111,6 +116,24 @@ def _headers(options: Options) -> dict[str, str]:
         headers["X-Scope-OrgID"] = options.tenant_id
     headers.update(options.http_headers)
     return headers
+
+
+@contextlib.contextmanager
+def _untraced() -> Iterator[None]:
+    """Keep the push out of the host's traces, where it uses OpenTelemetry (SDK-038).
+
+    This is what OpenTelemetry's own exporters do. Nothing is imported: without the module nobody traces.
+    """
+    context = sys.modules.get("opentelemetry.context")
+    key = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", None)
+    if context is None or key is None:
+        yield
+        return
+    token = context.attach(context.set_value(key, True))
+    try:
+        yield
+    finally:
+        context.detach(token)
 
 
 class _authorize:  # noqa: N801 - requests calls it like a function

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import sys
+from types import SimpleNamespace
 
 import pytest
 from sdk_support.push_server import PushServer, Reply
@@ -118,3 +120,18 @@ def test_a_server_that_does_not_answer_is_an_error_of_a_connection(reply: Reply)
         with pytest.raises(TransportError) as caught:
             RequestsTransport(options(server.url)).send(b"", 0.2)
         assert caught.value.connected
+
+
+def test_the_push_is_made_with_tracing_suppressed(
+    push_server: PushServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suppressed: list[object] = []
+    context = SimpleNamespace(
+        _SUPPRESS_INSTRUMENTATION_KEY="key",
+        set_value=lambda key, value: (key, value),
+        attach=lambda value: suppressed.append(("attached", value)),
+        detach=lambda _token: suppressed.append(f"detached after {len(push_server.requests)} requests"),
+    )
+    monkeypatch.setitem(sys.modules, "opentelemetry.context", context)
+    send(push_server)
+    assert suppressed == [("attached", ("key", True)), "detached after 1 requests"]
