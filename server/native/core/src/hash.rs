@@ -6,6 +6,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// A map from keys that already are hashes.
 pub type HashedMap<V> = hashbrown::HashMap<i64, V, BuildHasherDefault<PassThrough>>;
+/// A map from small numbers of ours, which need mixing.
+pub type NumberedMap<V> = hashbrown::HashMap<u64, V, BuildHasherDefault<PassThrough>>;
 /// A set of keys that already are hashes.
 pub type HashedSet = hashbrown::HashSet<i64, BuildHasherDefault<PassThrough>>;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use bytes::Bytes;
 
 use crate::error::BlockError;
-use crate::hash::HashedMap;
+use crate::hash::{HashedMap, NumberedMap};
 use crate::names::NameTree;
 use crate::scan::{Column, FileIndex, Filter};
 use crate::symbols::{self, NamedFrame};
@@ -106,7 +106,7 @@ impl Reader {
         let span = i128::from(query.step_ns.max(1)) * i128::from(query.steps);
         let end_ns = i64::try_from(i128::from(query.start_ns) + span).unwrap_or(i64::MAX);
         let filter = Filter { series: &series, start_ns: query.start_ns.saturating_add(1), end_ns, span_ids: None };
-        let mut sums: HashedMap<i64> = HashedMap::default();
+        let mut sums: NumberedMap<i64> = NumberedMap::default();
         for path in sample_files {
             self.index(path)?.scan(path, &filter, |group, rows| {
                 let (series, times) = (group.values(Column::Series)?, group.values(Column::Time)?);
@@ -119,7 +119,7 @@ impl Reader {
                     }
                     let step =
                         (times.get(row).wrapping_sub(query.start_ns) as u64).div_ceil(query.step_ns.max(1) as u64);
-                    let sum = sums.entry((u64::from(last.1) << 32 | step) as i64).or_insert(0);
+                    let sum = sums.entry(u64::from(last.1) << 32 | step).or_insert(0);
                     *sum = sum.saturating_add(values.get(row));
                 });
                 Ok(())
@@ -127,7 +127,7 @@ impl Reader {
         }
         let mut lists = vec![Vec::new(); group_count];
         for (key, sum) in sums {
-            if let Some(list) = lists.get_mut((key as u64 >> 32) as usize) {
+            if let Some(list) = lists.get_mut((key >> 32) as usize) {
                 list.push((key as u32, sum));
             }
         }

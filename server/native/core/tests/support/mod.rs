@@ -1,0 +1,300 @@
+//! Makers of pushes and profiles, and a reader of flame graphs, independent of the code under test.
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+pub const NOW_NS: i64 = 1_795_000_000_000_000_000; // 2026-11-18T11:06:40Z
+pub const CPU: (&str, &str) = ("cpu", "nanoseconds");
+
+/// A sample: stack of function names (leaf first), values, labels.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    pub stack: Vec<String>,
+    pub values: Vec<i64>,
+    pub labels: Vec<(String, String)>,
+}
+
+/// A profile to encode; lines and files are derived from the function names.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub types: Vec<(&'static str, &'static str)>,
+    pub period: (&'static str, &'static str),
+    pub time_ns: i64,
+    pub samples: Vec<Sample>,
+}
+
+impl Profile {
+    pub fn cpu(samples: &[(&str, i64)]) -> Self {
+        let samples = samples.iter().map(|(stack, value)| sample(stack, *value)).collect();
+        Self { types: vec![CPU], period: CPU, time_ns: NOW_NS, samples }
+    }
+}
+
+/// A sample from a folded stack (root first, `;` between).
+pub fn sample(folded: &str, value: i64) -> Sample {
+    let stack = folded.split(';').filter(|name| !name.is_empty()).rev().map(str::to_owned).collect();
+    Sample { stack, values: vec![value], labels: Vec::new() }
+}
+
+/// A protobuf message under construction.
+#[derive(Clone, Default)]
+pub struct Message(pub Vec<u8>);
+
+impl Message {
+    pub fn varint(mut self, value: u64) -> Self {
+        let mut value = value;
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+        self
+    }
+
+    pub fn int(self, field: u64, value: i64) -> Self {
+        self.varint(field << 3).varint(value as u64)
+    }
+
+    pub fn bytes(self, field: u64, bytes: &[u8]) -> Self {
+        let mut own = self.varint(field << 3 | 2).varint(bytes.len() as u64);
+        own.0.extend_from_slice(bytes);
+        own
+    }
+
+    pub fn message(self, field: u64, message: &Self) -> Self {
+        self.bytes(field, &message.0)
+    }
+
+    pub fn packed(self, field: u64, values: impl Iterator<Item = i64>) -> Self {
+        let packed = values.fold(Self::default(), |packed, value| packed.varint(value as u64));
+        self.message(field, &packed)
+    }
+}
+
+#[derive(Default)]
+struct Strings(Vec<String>);
+
+impl Strings {
+    fn number(&mut self, text: &str) -> i64 {
+        if self.0.is_empty() {
+            self.0.push(String::new());
+        }
+        if let Some(place) = self.0.iter().position(|other| other == text) {
+            return place as i64;
+        }
+        self.0.push(text.to_owned());
+        self.0.len() as i64 - 1
+    }
+}
+
+/// Encodes a pprof. A name "a+b" in a stack is one location with the inlined lines a (innermost) and b.
+pub fn pprof(profile: &Profile) -> Vec<u8> {
+    let mut strings = Strings::default();
+    strings.number("");
+    let value_type = |strings: &mut Strings, (name, unit): (&str, &str)| {
+        Message::default().int(1, strings.number(name)).int(2, strings.number(unit))
+    };
+    let mut out = Message::default();
+    for kind in &profile.types {
+        out = out.message(1, &value_type(&mut strings, *kind));
+    }
+    let mut locations: BTreeMap<String, i64> = BTreeMap::new();
+    let mut functions: BTreeMap<String, i64> = BTreeMap::new();
+    let mut tables = Message::default();
+    for sample in &profile.samples {
+        let mut ids = Vec::new();
+        for name in &sample.stack {
+            let next = locations.len() as i64 + 1;
+            ids.push(*locations.entry(name.clone()).or_insert_with(|| {
+                let mut location = Message::default().int(1, next);
+                for line in name.split('+') {
+                    let number = functions.len() as i64 + 1;
+                    let function = *functions.entry(line.to_owned()).or_insert_with(|| {
+                        let message = Message::default()
+                            .int(1, number)
+                            .int(2, strings.number(line))
+                            .int(4, strings.number("app.py"))
+                            .int(5, first_line(line));
+                        tables = std::mem::take(&mut tables).message(5, &message);
+                        number
+                    });
+                    location = location.message(4, &Message::default().int(1, function).int(2, first_line(line) + 7));
+                }
+                tables = std::mem::take(&mut tables).message(4, &location);
+                next
+            }));
+        }
+        let mut message = Message::default();
+        if !ids.is_empty() {
+            message = message.packed(1, ids.into_iter());
+        }
+        message = message.packed(2, sample.values.iter().copied());
+        for (key, value) in &sample.labels {
+            message = message.message(3, &Message::default().int(1, strings.number(key)).int(2, strings.number(value)));
+        }
+        out = out.message(2, &message);
+    }
+    out.0.extend(tables.0);
+    let period = value_type(&mut strings, profile.period);
+    for text in &strings.0 {
+        out = out.bytes(6, text.as_bytes());
+    }
+    out.int(9, profile.time_ns).message(11, &period).int(12, 10_000_000).0
+}
+
+/// A function's line: the same in every profile.
+fn first_line(function: &str) -> i64 {
+    function.bytes().fold(1, |line, byte| (line * 31 + i64::from(byte)) % 997)
+}
+
+/// The labels that a sender must give.
+pub fn labels(service: &str) -> Vec<(String, String)> {
+    [("__name__", "process_cpu"), ("service_name", service)].map(|(name, value)| (name.into(), value.into())).into()
+}
+
+pub type PushSeries = (Vec<(String, String)>, Vec<Vec<u8>>);
+
+/// Encodes a `PushRequest` without ids.
+pub fn push(series: &[PushSeries]) -> Vec<u8> {
+    let mut request = Message::default();
+    for (labels, profiles) in series {
+        let mut message = Message::default();
+        for (name, value) in labels {
+            message = message.message(1, &Message::default().bytes(1, name.as_bytes()).bytes(2, value.as_bytes()));
+        }
+        for profile in profiles {
+            message = message.message(2, &Message::default().bytes(1, profile));
+        }
+        request = request.message(1, &message);
+    }
+    request.0
+}
+
+/// A push of one profile of service "shop".
+pub fn push_one(profile: &Profile) -> Vec<u8> {
+    push(&[(labels("shop"), vec![pprof(profile)])])
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A pseudo-random sequence; equal seeds give equal sequences.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        (self.next() >> 11) % bound
+    }
+
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// A frame read back from a flame graph: its path from the root, total and self.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bar {
+    pub path: Vec<String>,
+    pub total: i64,
+    pub own: i64,
+}
+
+/// Reads a binary `querier.v1.FlameGraph` back into frames (the root left out), checking that every frame lies within
+/// its caller; returns them with total and `max_self`.
+pub fn read_flamegraph(bytes: &[u8]) -> (Vec<Bar>, i64, i64) {
+    let (mut names, mut levels, mut total, mut max_self) = (Vec::new(), Vec::new(), 0, 0);
+    for (field, value) in fields(bytes) {
+        match (field, value) {
+            (1, Field::Bytes(name)) => names.push(String::from_utf8(name).unwrap()),
+            (2, Field::Bytes(level)) => {
+                let Field::Bytes(packed) = fields(&level).remove(0).1 else { panic!("values are packed") };
+                levels.push(varints(&packed));
+            }
+            (3, Field::Int(value)) => total = value as i64,
+            (4, Field::Int(value)) => max_self = value as i64,
+            other => panic!("{:?}", other.0),
+        }
+    }
+    let mut bars = Vec::new();
+    let mut above: Vec<(i64, i64, Vec<String>)> = Vec::new();
+    for (depth, level) in levels.iter().enumerate() {
+        let mut row = Vec::new();
+        let mut end = 0;
+        for quadruple in level.chunks(4) {
+            let [delta, total, own, name] = *quadruple else { panic!("not a quadruple") };
+            assert!(delta >= 0 && total >= own && own >= 0);
+            let start = end + delta;
+            end = start + total;
+            let name = names[usize::try_from(name).unwrap()].clone();
+            let path = if depth == 0 {
+                assert_eq!((name.as_str(), start), ("total", 0));
+                Vec::new()
+            } else {
+                let caller = above.iter().find(|(from, to, _)| *from <= start && end <= *to && from < to).unwrap();
+                let mut path = caller.2.clone();
+                path.push(name);
+                bars.push(Bar { path: path.clone(), total, own });
+                path
+            };
+            row.push((start, end, path));
+        }
+        above = row;
+    }
+    (bars, total, max_self)
+}
+
+enum Field {
+    Int(u64),
+    Bytes(Vec<u8>),
+}
+
+fn take_varint(bytes: &[u8], place: &mut usize) -> u64 {
+    let (mut value, mut shift) = (0, 0);
+    loop {
+        let byte = bytes[*place];
+        *place += 1;
+        value |= u64::from(byte & 0x7F) << shift;
+        shift += 7;
+        if byte < 0x80 {
+            return value;
+        }
+    }
+}
+
+fn varints(bytes: &[u8]) -> Vec<i64> {
+    let (mut place, mut values) = (0, Vec::new());
+    while place < bytes.len() {
+        values.push(take_varint(bytes, &mut place) as i64);
+    }
+    values
+}
+
+fn fields(bytes: &[u8]) -> Vec<(u64, Field)> {
+    let (mut place, mut found) = (0, Vec::new());
+    while place < bytes.len() {
+        let key = take_varint(bytes, &mut place);
+        if key & 7 == 0 {
+            found.push((key >> 3, Field::Int(take_varint(bytes, &mut place))));
+        } else {
+            let length = take_varint(bytes, &mut place) as usize;
+            found.push((key >> 3, Field::Bytes(bytes[place..place + length].to_vec())));
+            place += length;
+        }
+    }
+    found
+}
