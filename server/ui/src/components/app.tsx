@@ -77,6 +77,7 @@ export function App(): JSX.Element {
             <SelectorInput selection={selection} error={selectorError} navigate={navigate} />
             <TimelinePanel
               timeline={timeline}
+              selectorFailed={selectorError !== null}
               profileType={parseProfileType(state.profileType)}
               range={range}
               theme={themeState.theme}

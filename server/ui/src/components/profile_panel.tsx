@@ -47,7 +47,7 @@ export function ProfilePanel({ flame, selectorFailed, state, theme, navigate, on
       {flame.error !== null ? (
         <Failure error={flame.error} what="the profile" onRetry={onRetry} />
       ) : selectorFailed ? (
-        <p class="notice">The selector above cannot be used.</p>
+        <p class="notice">There is nothing to show until the selector above is corrected.</p>
       ) : graph === null ? (
         <Skeleton />
       ) : totalOf(graph) === 0 ? (

@@ -20,13 +20,15 @@ const MIN_BRUSH_PX = 4;
 
 interface Props {
   timeline: Loaded<Timeline>;
+  /** The selector was refused: the reason stands at the selector, and need not be repeated here. */
+  selectorFailed: boolean;
   profileType: ProfileType;
   range: TimeRange;
   theme: Theme;
   navigate: Navigate;
 }
 
-export function TimelinePanel({ timeline, profileType, range, theme, navigate }: Props): JSX.Element {
+export function TimelinePanel({ timeline, selectorFailed, profileType, range, theme, navigate }: Props): JSX.Element {
   const [hovered, setHovered] = useState<number | null>(null);
   const loaded = timeline.value;
   const setRange = (startMs: number, endMs: number): void =>
@@ -46,7 +48,7 @@ export function TimelinePanel({ timeline, profileType, range, theme, navigate }:
           <ZoomOutIcon /> Zoom out
         </button>
       </div>
-      {timeline.error !== null ? (
+      {timeline.error !== null && !selectorFailed ? (
         <p class="timeline-error">{timeline.error.message}</p>
       ) : (
         <Plot
