@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import nox
 
@@ -139,6 +140,11 @@ def build_wheel(session: nox.Session, package: Path) -> None:
         old.unlink()
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(WHEELS)]
     session.run("python", "-m", "pip", "wheel", *options, str(package))
+    built = wheel_of(package)
+    if built is None or not any(
+        "/_native." in name and name.endswith(".so") for name in ZipFile(built).namelist()
+    ):
+        session.error(f"{package.name}: the wheel has no native part; `pip wheel -v {package}` shows why")
     put_stamp(stamp, wanted)
 
 
