@@ -41,8 +41,9 @@ fn profile(stacks: &[Vec<String>], random: &mut Random, time_ns: i64) -> Profile
     for _ in 0..SAMPLES_PER_PROFILE * 2 {
         let uniform = random.below(1 << 20) as f64 / f64::from(1 << 20);
         let index = (stacks.len() as f64).powf(uniform) as usize - 1;
-        *drawn.entry(if random.chance(50) { index } else { random.below(stacks.len() as u64) as usize }).or_insert(0) +=
-            10_000_000;
+        *drawn
+            .entry(if random.chance(50) { index } else { random.below(stacks.len() as u64) as usize })
+            .or_insert(0) += 10_000_000;
     }
     let samples = drawn.into_iter().take(SAMPLES_PER_PROFILE).map(|(index, value)| Sample {
         stack: stacks[index].iter().rev().cloned().collect(),
@@ -56,12 +57,17 @@ fn timed<T>(what: &str, per: usize, unit: &str, run: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = run();
     let spent = start.elapsed();
-    println!("{what:<34} {:>9.1} ms  {:>8.1} us per {unit}", spent.as_secs_f64() * 1e3, spent.as_secs_f64() * 1e6 / per as f64);
+    println!(
+        "{what:<34} {:>9.1} ms  {:>8.1} us per {unit}",
+        spent.as_secs_f64() * 1e3,
+        spent.as_secs_f64() * 1e6 / per as f64
+    );
     result
 }
 
 fn main() {
-    let argument = |index, default: usize| std::env::args().nth(index).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let argument =
+        |index, default: usize| std::env::args().nth(index).and_then(|text| text.parse().ok()).unwrap_or(default);
     let (profiles, services, per_commit) = (argument(1, 10_020), argument(2, 60), argument(3, 480));
     let mut random = Random::new(1);
     let universes: Vec<_> = (0..6).map(|_| universe(&mut random)).collect();
@@ -74,7 +80,11 @@ fn main() {
             gzip(&push(&[(labels(&format!("service-{service}")), vec![pprof])]))
         })
         .collect();
-    println!("{} bodies, mean {} bytes gzipped", bodies.len(), bodies.iter().map(Vec::len).sum::<usize>() / bodies.len());
+    println!(
+        "{} bodies, mean {} bytes gzipped",
+        bodies.len(),
+        bodies.iter().map(Vec::len).sum::<usize>() / bodies.len()
+    );
     let limits = Limits { reject_newer_than_ns: i64::MAX, ..Limits::default() };
 
     let encoder = Encoder::new(8_000_000);
@@ -110,8 +120,16 @@ fn main() {
     }
     series.sort_unstable();
     series.dedup();
-    println!("{profiles} profiles, {total} samples, {rows} rows, {} blocks, {} series", sample_files.len(), series.len());
-    println!("decode {:.1} us, encode {:.1} us per profile", decode_s * 1e6 / profiles as f64, encode_s * 1e6 / profiles as f64);
+    println!(
+        "{profiles} profiles, {total} samples, {rows} rows, {} blocks, {} series",
+        sample_files.len(),
+        series.len()
+    );
+    println!(
+        "decode {:.1} us, encode {:.1} us per profile",
+        decode_s * 1e6 / profiles as f64,
+        encode_s * 1e6 / profiles as f64
+    );
     println!("samples {} B, symbols {} B per profile", sample_bytes / profiles, symbol_bytes / profiles);
 
     let reader = Reader::new(8_000_000);
@@ -131,7 +149,13 @@ fn main() {
     println!("{} bytes, total {}, missing {}", json.len(), tree.total(), tree.missing_stacks());
     timed("functions", 1, "call", || tree.functions());
     let groups: Vec<u32> = (0..series.len() as u32).collect();
-    let totals = TotalsQuery { series: &series, groups: &groups, start_ns: NOW_NS - 15_000_000_000, step_ns: 15_000_000_000, steps: 200 };
+    let totals = TotalsQuery {
+        series: &series,
+        groups: &groups,
+        start_ns: NOW_NS - 15_000_000_000,
+        step_ns: 15_000_000_000,
+        steps: 200,
+    };
     timed("totals by service", profiles, "profile", || reader.totals(&sample_files, &totals).unwrap());
     if std::env::args().nth(4).is_none() {
         std::fs::remove_dir_all(&folder).unwrap();

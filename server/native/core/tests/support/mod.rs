@@ -298,3 +298,54 @@ fn fields(bytes: &[u8]) -> Vec<(u64, Field)> {
     }
     found
 }
+
+/// A pprof read back by its own encoder's rules.
+pub struct ReadProfile {
+    pub types: Vec<(String, String)>,
+    pub time_ns: i64,
+    pub samples: Vec<Sample>,
+}
+
+fn ints(message: &[u8]) -> BTreeMap<u64, i64> {
+    fields(message)
+        .into_iter()
+        .filter_map(|(field, value)| if let Field::Int(value) = value { Some((field, value as i64)) } else { None })
+        .collect()
+}
+
+fn parts(message: &[u8], wanted: u64) -> Vec<Vec<u8>> {
+    fields(message)
+        .into_iter()
+        .filter_map(|(field, value)| match value {
+            Field::Bytes(bytes) if field == wanted => Some(bytes),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Reads what `pprof` wrote.
+pub fn read_pprof(bytes: &[u8]) -> ReadProfile {
+    let strings: Vec<String> = parts(bytes, 6).into_iter().map(|text| String::from_utf8(text).unwrap()).collect();
+    let text = |message: &[u8], field| strings[ints(message).get(&field).map_or(0, |index| *index as usize)].clone();
+    let functions: BTreeMap<i64, String> =
+        parts(bytes, 5).iter().map(|function| (ints(function)[&1], text(function, 2))).collect();
+    let location = |message: &Vec<u8>| {
+        let lines: Vec<&str> = parts(message, 4).iter().map(|line| functions[&ints(line)[&1]].as_str()).collect();
+        (ints(message)[&1], lines.join("+"))
+    };
+    let locations: BTreeMap<i64, String> = parts(bytes, 4).iter().map(location).collect();
+    let samples = parts(bytes, 2).into_iter().map(|sample| {
+        let packed = |field| parts(&sample, field).first().map(|packed| varints(packed)).unwrap_or_default();
+        let label = |message: &Vec<u8>| (text(message, 1), text(message, 2));
+        Sample {
+            stack: packed(1).iter().map(|id| locations[id].clone()).collect(),
+            values: packed(2),
+            labels: parts(&sample, 3).iter().map(label).collect(),
+        }
+    });
+    ReadProfile {
+        types: parts(bytes, 1).iter().map(|kind| (text(kind, 1), text(kind, 2))).collect(),
+        time_ns: ints(bytes)[&9],
+        samples: samples.collect(),
+    }
+}
