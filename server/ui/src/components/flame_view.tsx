@@ -52,8 +52,11 @@ export function FlameView(props: Props): JSX.Element {
     const context = canvas.current?.getContext("2d");
     if (!canvas.current || !context || size.width === 0) return;
     const ratio = devicePixelRatio;
-    canvas.current.width = Math.round(size.width * ratio);
-    canvas.current.height = Math.round(size.height * ratio);
+    const width = Math.round(size.width * ratio);
+    const height = Math.round(size.height * ratio);
+    // Assigning a size, even the same one, makes the browser allocate the bitmap anew.
+    if (canvas.current.width !== width) canvas.current.width = width;
+    if (canvas.current.height !== height) canvas.current.height = height;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     paint(context, picture);
   });

@@ -9,7 +9,20 @@ const STORAGE_KEY = "flamewire.theme";
 const CHOICES: readonly ThemeChoice[] = ["system", "light", "dark"];
 
 export function readThemeChoice(): ThemeChoice {
-  return CHOICES.find((choice) => choice === localStorage.getItem(STORAGE_KEY)) ?? "system";
+  try {
+    return CHOICES.find((choice) => choice === localStorage.getItem(STORAGE_KEY)) ?? "system";
+  } catch {
+    return "system"; // Browsers that keep no data for sites throw on the mere access.
+  }
+}
+
+function saveThemeChoice(choice: ThemeChoice): void {
+  try {
+    if (choice === "system") localStorage.removeItem(STORAGE_KEY);
+    else localStorage.setItem(STORAGE_KEY, choice);
+  } catch {
+    // As above: then the choice lasts as long as the page.
+  }
 }
 
 /** Called before the first paint, so that a saved choice does not flash. */
@@ -28,8 +41,7 @@ export function useTheme(): ThemeState {
   const [choice, setChoice] = useState(readThemeChoice);
   const systemIsDark = useMediaQuery("(prefers-color-scheme: dark)");
   const choose = (next: ThemeChoice): void => {
-    if (next === "system") localStorage.removeItem(STORAGE_KEY);
-    else localStorage.setItem(STORAGE_KEY, next);
+    saveThemeChoice(next);
     applyThemeChoice(next);
     setChoice(next);
   };
