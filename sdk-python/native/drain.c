@@ -198,6 +198,13 @@ void fw_settle_all(void) {
     }
 }
 
+typedef struct {
+    fw_frame frames[FW_MAX_DEPTH + 2];
+    uint32_t depth;
+    fw_labels *labels;
+    bool with_span;
+} captured;
+
 static PyObject *frame_tuple(const fw_frame *frame) {
     const fw_code *code = frame->code;
     return Py_BuildValue("(N,N,i,i)", PyUnicode_DecodeUTF8(code->text, code->name_length, "replace"),
@@ -222,35 +229,69 @@ static PyObject *labels_dict(const fw_labels *labels, bool with_span) {
     return dict;
 }
 
-/* For capture(): the records of one slot as [(frames, labels)], leaf first. With the GIL and the reader_lock. */
-PyObject *fw_decode_records(fw_slot *slot) {
-    PyObject *out = PyList_New(0);
+/* For capture(). The ring is read under the reader_lock without any call into Python, since that could run anything;
+ * the objects are made after. */
+static bool take_record(fw_slot *slot, captured *out) {
     fw_ring *ring = &slot->ring;
-    uint64_t tail = atomic_load(&ring->tail), head = atomic_load(&ring->head);
-    while (out != NULL && tail != head) {
-        uint64_t length = copy_record(ring, tail);
-        tail += length;
-        cursor in = {record_words + 3, record_words + length};
-        uint32_t depth = read_stack(slot, &in, (uint32_t)(record_words[0] >> 48) & 0xff);
-        uint64_t scope = record_words[2];
-        PyObject *stack = PyList_New(0);
-        for (uint32_t i = 0; i < depth; i++) {
-            PyObject *frame = stack == NULL ? NULL : frame_tuple(&frames[i]);
-            if (frame == NULL || PyList_Append(stack, frame) != 0) {
-                Py_CLEAR(stack);
-            }
-            Py_XDECREF(frame);
-            fw_code_release(frames[i].code);
+    uint64_t tail = atomic_load(&ring->tail);
+    if (tail == atomic_load(&ring->head)) {
+        return false;
+    }
+    uint64_t length = copy_record(ring, tail);
+    atomic_store(&ring->tail, tail + length);
+    cursor in = {record_words + 3, record_words + length};
+    uint64_t scope = record_words[2];
+    out->depth = read_stack(slot, &in, (uint32_t)(record_words[0] >> 48) & 0xff);
+    memcpy(out->frames, frames, out->depth * sizeof *frames);
+    out->labels = (fw_labels *)(uintptr_t)(scope & ~1ull);
+    out->with_span = !(scope & 1);
+    fw_labels_acquire(out->labels);
+    return true;
+}
+
+static PyObject *record_tuple(const captured *record) {
+    PyObject *stack = PyList_New(0);
+    for (uint32_t i = 0; stack != NULL && i < record->depth; i++) {
+        PyObject *frame = frame_tuple(&record->frames[i]);
+        if (frame == NULL || PyList_Append(stack, frame) != 0) {
+            Py_CLEAR(stack);
         }
-        PyObject *labels = labels_dict((fw_labels *)(uintptr_t)(scope & ~1ull), !(scope & 1));
-        PyObject *record = stack && labels ? PyTuple_Pack(2, stack, labels) : NULL;
-        Py_XDECREF(stack);
-        Py_XDECREF(labels);
+        Py_XDECREF(frame);
+    }
+    PyObject *labels = labels_dict(record->labels, record->with_span);
+    PyObject *tuple = stack && labels ? PyTuple_Pack(2, stack, labels) : NULL;
+    Py_XDECREF(stack);
+    Py_XDECREF(labels);
+    return tuple;
+}
+
+/* The records of one slot as [(frames, labels)], leaf first. With the GIL, which is not released before all are taken. */
+PyObject *fw_decode_records(fw_slot *slot) {
+    enum { MOST = 4 };                 /* one, and what a timer added meanwhile */
+    captured *records = calloc(MOST, sizeof *records);
+    PyObject *out = PyList_New(0);
+    int count = 0;
+    pthread_mutex_lock(&fw.reader_lock);
+    while (records != NULL && count < MOST && take_record(slot, &records[count])) {
+        count++;
+    }
+    atomic_store(&slot->ring.tail, atomic_load(&slot->ring.head));
+    pthread_mutex_unlock(&fw.reader_lock);
+    for (int i = 0; i < count && out != NULL; i++) {
+        PyObject *record = record_tuple(&records[i]);
         if (record == NULL || PyList_Append(out, record) != 0) {
             Py_CLEAR(out);
         }
         Py_XDECREF(record);
     }
-    atomic_store(&ring->tail, tail);
+    pthread_mutex_lock(&fw.reader_lock);
+    for (int i = 0; i < count; i++) {
+        for (uint32_t f = 0; f < records[i].depth; f++) {
+            fw_code_release(records[i].frames[f].code);
+        }
+        fw_labels_release(records[i].labels);
+    }
+    pthread_mutex_unlock(&fw.reader_lock);
+    free(records);
     return out;
 }

@@ -84,7 +84,7 @@ const char *fw_learn_context(void) {
 
 /* Sends SIGPROF to the calling thread and returns what the handler wrote: [(frames, labels)]. */
 PyObject *fw_capture(PyObject *module, PyObject *unused) {
-    static fw_slot slot;               /* under the GIL */
+    static fw_slot slot;               /* under the GIL, which nothing here releases before the ring is read */
     (void)module;
     (void)unused;
     if (!atomic_load(&fw.active) || !fw_give_memory(&slot)) {
@@ -98,12 +98,7 @@ PyObject *fw_capture(PyObject *module, PyObject *unused) {
     syscall(SYS_tgkill, (long)getpid(), (long)fw_gettid(), (long)SIGPROF);
     fw_thread_slot = before;
     atomic_store(&slot.state, FW_FREE);
-    Py_BEGIN_ALLOW_THREADS
-    pthread_mutex_lock(&fw.reader_lock);
-    Py_END_ALLOW_THREADS
-    PyObject *records = fw_decode_records(&slot);
-    pthread_mutex_unlock(&fw.reader_lock);
-    return records;
+    return fw_decode_records(&slot);
 }
 
 /* The value of any ContextVar as the handler finds it, or None. */

@@ -1,0 +1,174 @@
+"""Whose CPU it is: shares, totals, short threads, native code. The truth is the kernel's clocks."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from sdk_support.pprof_reader import Profile, read_profile
+
+from flamewire import _native
+
+HASHED = bytes(32 * 1024 * 1024)
+
+
+@pytest.fixture(autouse=True)
+def hooked() -> Iterator[None]:
+    original = threading.Thread.__dict__["_bootstrap_inner"]
+    threading.Thread._bootstrap_inner = _native.ThreadHook(original)  # type: ignore[attr-defined]
+    yield
+    threading.Thread._bootstrap_inner = original  # type: ignore[attr-defined]
+
+
+def spin(iterations: int) -> None:
+    for _ in range(iterations):
+        sum(range(2000))
+
+
+def seventy(iterations: int) -> None:
+    spin(iterations)
+
+
+def twenty(iterations: int) -> None:
+    spin(iterations)
+
+
+def ten(iterations: int) -> None:
+    spin(iterations)
+
+
+def stopped() -> Profile:
+    window = _native.stop()
+    assert window is not None
+    return read_profile(window[0])
+
+
+def spin_for(cpu_s: float) -> None:
+    end = time.thread_time() + cpu_s
+    while time.thread_time() < end:
+        spin(20)
+
+
+def test_the_total_is_what_the_process_used(sampler: None) -> None:
+    before = time.process_time_ns()
+    threads = [threading.Thread(target=spin_for, args=(0.3,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    spin_for(0.3)
+    for thread in threads:
+        thread.join(60)
+    used = time.process_time_ns() - before
+    profile = stopped()
+    assert profile.total == pytest.approx(used, rel=0.03)
+    assert profile.cpu_of("(unattributed)") < 0.02 * used
+
+
+def test_shares_are_those_of_the_work(sampler: None) -> None:
+    """n is about 240 at 200 Hz: three sigmas of the largest share are 9 points."""
+    end = time.thread_time() + 1.2
+    while time.thread_time() < end:
+        seventy(7)
+        twenty(2)
+        ten(1)
+    profile = stopped()
+    total = sum(profile.cpu_of(name) for name in ("seventy", "twenty", "ten"))
+    assert profile.cpu_of("seventy") / total == pytest.approx(0.7, abs=0.09)
+    assert profile.cpu_of("twenty") / total == pytest.approx(0.2, abs=0.09)
+    assert profile.cpu_of("ten") / total == pytest.approx(0.1, abs=0.09)
+
+
+def hash_away(stop: threading.Event, used_ns: list[int]) -> None:
+    begin = time.thread_time_ns()
+    while not stop.is_set():
+        hashlib.sha256(HASHED).digest()
+    used_ns.append(time.thread_time_ns() - begin)
+
+
+def test_code_that_releases_the_gil_is_counted(sampler: None) -> None:
+    stop, used_ns = threading.Event(), list[int]()
+    thread = threading.Thread(target=hash_away, args=(stop, used_ns))
+    thread.start()
+    spin_for(0.4)
+    stop.set()
+    thread.join(60)
+    assert stopped().cpu_of("hash_away") == pytest.approx(used_ns[0], rel=0.05)
+
+
+def brief() -> None:
+    spin_for(0.002)
+
+
+def test_threads_shorter_than_a_period_are_counted(sampler: None) -> None:
+    """200 threads of about 2 ms at a period of 5 ms: what no sample hits is settled on the thread's entry."""
+    before = time.process_time_ns()
+    for _ in range(50):
+        threads = [threading.Thread(target=brief) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        _native.poll()
+    used = time.process_time_ns() - before
+    profile = stopped()
+    assert profile.cpu_of("brief") >= 0.4e9 * 0.9
+    assert profile.total == pytest.approx(used, rel=0.03)
+
+
+def test_a_thread_of_ours_is_named_and_not_sampled(sampler: None) -> None:
+    def own() -> None:
+        _native.exclude_thread()
+        spin_for(0.2)
+
+    thread = threading.Thread(target=own)
+    thread.start()
+    thread.join(60)
+    assert _native.stats()["own_cpu_ns"] == pytest.approx(0, abs=0.3e9)
+    profile = stopped()
+    assert profile.cpu_of("(flamewire)") == pytest.approx(0.2e9, rel=0.2)
+    assert profile.cpu_of("own") < 0.05e9
+
+
+def test_waiting_costs_nothing(sampler: None) -> None:
+    threading.Event().wait(0.3)
+    assert stopped().total < 0.05e9
+
+
+def test_a_thread_without_python_is_shown_by_its_name(sampler: None) -> None:
+    """The thread spins in C on a spin lock that is held; n is about 60 samples."""
+    libc = ctypes.CDLL(None)
+    lock, thread = ctypes.c_int(), ctypes.c_ulong()
+    libc.pthread_spin_init(ctypes.byref(lock), 0)
+    libc.pthread_spin_lock(ctypes.byref(lock))
+    spinning = ctypes.cast(libc.pthread_spin_lock, ctypes.c_void_p)
+    assert libc.pthread_create(ctypes.byref(thread), None, spinning, ctypes.byref(lock)) == 0
+    _native.take_window()  # lists the threads
+    end = time.process_time() + 0.4
+    while time.process_time() < end:
+        time.sleep(0.01)
+    libc.pthread_spin_unlock(ctypes.byref(lock))
+    libc.pthread_join(thread, None)
+    profile = stopped()
+    named = sum(s.values[0] for s in profile.samples if s.functions[0].startswith("(native thread: "))
+    assert named > 0.3e9
+
+
+def test_windows_follow_one_another_without_a_gap(sampler: None) -> None:
+    before = time.process_time_ns()
+    windows = []
+    for _ in range(5):
+        spin_for(0.1)
+        windows.append(_native.take_window())
+    spin_for(0.05)
+    used = time.process_time_ns() - before
+    windows.append(_native.stop())
+    profiles = [read_profile(window[0]) for window in windows if window is not None]
+    assert len(profiles) == 6
+    assert sum(profile.total for profile in profiles) == pytest.approx(used, rel=0.03)
+    for earlier, later in pairwise(profiles):
+        gap_ns = later.time_unix_ns - earlier.time_unix_ns - earlier.duration_ns
+        assert abs(gap_ns) < 20_000_000
