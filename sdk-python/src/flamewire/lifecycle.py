@@ -53,11 +53,12 @@ class ProcessHooks:
         self.coverage = "exit, fork, SIGTERM"
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        # The default action again: for a second SIGTERM at once, for this one after the flush, so that the
+        # parent sees a process that was ended by the signal.
+        signal.signal(number, signal.SIG_DFL)
         try:
             self._stop()
         finally:
-            # The default action again, so that the parent sees a process that was ended by the signal.
-            signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
     def _in_child(self) -> None:

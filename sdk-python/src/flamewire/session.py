@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from flamewire.engines.base import POLL_INTERVAL_S, Engine, EngineStats, Window
 from flamewire.engines.registry import start_engine
 from flamewire.errors import EngineError
-from flamewire.export.exporter import Exporter
+from flamewire.export.exporter import DropReason, Exporter
 from flamewire.export.transport import RequestsTransport, Transport
 from flamewire.log import LOGGER, info, warn
 from flamewire.snapshot import Status
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from flamewire.config import Options, Resolved
 
 __all__ = ["Session", "WindowSchedule"]
-
-_T = TypeVar("_T")
 
 
 class WindowSchedule:
@@ -102,7 +100,12 @@ class Session:
             self._transport = self._transport_factory(self.options)
             self._engine, self._engine_reason = self._engine_factory(self.options)
             self._begin("running")
-            self._start_threads(self._transport)
+            try:
+                self._start_threads(self._transport)
+            except RuntimeError as error:
+                self._engine.stop()
+                self._begin("stopped")
+                raise EngineError(f"the SDK's threads cannot be started: {error}") from error
         for problem in self._problems:
             LOGGER.warning("%s", problem)
         if self._resolved.service_name_missing:
@@ -126,15 +129,17 @@ class Session:
             deadline_s = time.monotonic() + self._shutdown_s(timeout_s)
             self._stopping = True
             self._changed.notify_all()
+            lost_before = exporter.delivery().lost
         thread.join(max(0.0, deadline_s - time.monotonic()))
-        delivered = exporter.close(deadline_s)
+        exporter.close(deadline_s)
         with self._changed:
             self._state = "stopped"
-            return delivered and not thread.is_alive()
+            self._changed.notify_all()
+        return exporter.delivery().lost == lost_before and not thread.is_alive()
 
     def flush(self, timeout_s: float | None = None) -> bool:
-        """End the current window now and wait until the queue is empty; returns whether all of it was
-        settled.
+        """End the window now and wait until each upload is delivered or refused; returns whether that was
+       reached.
 
         Blocks for at most ``timeout_s`` (default: the option ``timeout_s``).
         """
@@ -192,14 +197,13 @@ class Session:
         self._begin("running")
         # The parent's transport is kept: closing it could meet a lock that one of the parent's threads held.
         self._inherited = self._transport
-        self._transport = self._transport.fresh()
         try:
+            self._transport = self._transport.fresh()
             self._engine.after_fork_in_child()
-        except EngineError as error:
-            self._state = "stopped"
+            self._start_threads(self._transport)
+        except Exception as error:  # noqa: BLE001 - callback root: Python would print it in the host's fork
+            self._begin("stopped")
             self._problems = (*self._problems, f"this fork child is not profiled: {error}")
-            return
-        self._start_threads(self._transport)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -241,10 +245,10 @@ class Session:
                     self._changed.wait(min(POLL_INTERVAL_S, max(0.0, schedule.next_s - time.monotonic())))
                 stopping, flushes = self._stopping, self._flushes_asked
             if stopping:
-                self._stats()
                 self._hand_over(engine.stop)
+                self._stats()
                 break
-            self._guarded("poll", engine.poll)
+            self._poll(engine)
             if time.monotonic() >= schedule.next_s:
                 self._hand_over(engine.take_windows)
                 schedule.advance(time.monotonic())
@@ -256,14 +260,17 @@ class Session:
 
     def _hand_over(self, end_windows: Callable[[], list[Window]]) -> None:
         exporter = self._exporter
-        for window in self._guarded("windows", end_windows) or ():
-            self._windows += 1
-            if exporter is not None:
-                exporter.submit(window)
-
-    def _guarded(self, what: str, call: Callable[[], _T]) -> _T | None:
+        assert exporter is not None
         try:
-            return call()
+            for window in end_windows():
+                self._windows += 1
+                exporter.submit(window)
+        except Exception as error:  # noqa: BLE001 - thread root: a lost window must not end the session
+            warn("window", "a window was lost: %r", error)
+            exporter.lose(DropReason.FAILED)
+
+    def _poll(self, engine: Engine) -> None:
+        try:
+            engine.poll()
         except Exception as error:  # noqa: BLE001 - thread root: an engine's failure must not end the session
-            warn(f"engine {what}", "the engine failed: %r", error)
-            return None
+            warn("poll", "the engine failed: %r", error)

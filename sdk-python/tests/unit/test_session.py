@@ -69,13 +69,14 @@ class CountingEngine:
 class RecordingTransport:
     def __init__(self) -> None:
         self.values: list[int] = []
+        self.status = 200
         self.gate = threading.Event()
         self.gate.set()
 
     def send(self, body: bytes, timeout_s: float) -> Answer:
         assert self.gate.wait(DEADLINE_S)
         self.values += [push.profile.total for push in read_push(gzip.decompress(body))]
-        return Answer(200, "OK")
+        return Answer(self.status, "OK")
 
     def fresh(self) -> Transport:
         return self
@@ -172,6 +173,42 @@ def test_an_engine_that_fails_is_logged_and_the_session_goes_on(caplog: pytest.L
         assert parts.session.flush(DEADLINE_S)
     assert [record.message for record in caplog.records if "engine is broken" in record.message]
     assert parts.transport.values[-1] == 1000
+
+
+def test_a_window_that_cannot_be_taken_is_counted_as_lost(caplog: pytest.LogCaptureFixture) -> None:
+    parts = Parts()
+
+    def fail() -> list[Window]:
+        raise RuntimeError("no window")
+
+    parts.engine.take_windows = fail  # type: ignore[method-assign]
+    with parts.session:
+        assert parts.session.flush(DEADLINE_S)
+        assert parts.session.status().dropped_profiles == {"failed": 1}
+    assert "no window" in caplog.text
+    assert parts.transport.values == [1000]
+
+
+def test_stop_tells_a_refusal_from_a_delivery() -> None:
+    parts = Parts()
+    parts.transport.status = 400
+    parts.session.start()
+    assert not parts.session.stop(DEADLINE_S)
+    assert parts.session.status().dropped_profiles == {"rejected": 1}
+
+
+def test_threads_that_cannot_be_started_are_an_error_and_leave_no_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parts = Parts()
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("flamewire.threads.SdkThread.start", fail)
+    with pytest.raises(EngineError, match="can't start new thread"):
+        parts.session.start()
+    assert (parts.engine.stopped, parts.session.running) == (1, False)
 
 
 def test_the_status_says_what_goes_on() -> None:

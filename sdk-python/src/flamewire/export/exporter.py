@@ -39,6 +39,7 @@ class DropReason(enum.StrEnum):
     UNAUTHORIZED = "unauthorized"
     REJECTED = "rejected"
     EXPIRED = "expired"
+    FAILED = "failed"
     SHUTDOWN = "shutdown"
 
 
@@ -61,6 +62,11 @@ class Delivery:
     queued_profiles: int
     queued_bytes: int
     last_push: LastPush | None
+
+    @property
+    def lost(self) -> int:
+        """Profiles that were dropped, for whatever reason."""
+        return sum(self.dropped_profiles.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +145,13 @@ class Exporter:
                 self._changed.wait(left_s)
             return True
 
-    def close(self, deadline_s: float) -> bool:
-        """Deliver what is queued until the deadline, count the rest as lost, end the thread; returns whether
-        all went.
+    def lose(self, reason: DropReason) -> None:
+        """Count a profile that never reached the queue."""
+        with self._changed:
+            self._drop(reason)
+
+    def close(self, deadline_s: float) -> None:
+        """Deliver what is queued until the deadline, count the rest as lost, end the thread.
 
         Idempotent; does not wait for a server that hangs longer than the deadline says.
         """
@@ -159,7 +169,6 @@ class Exporter:
             self._waiting.clear()
             self._sending = None
             self._changed.notify_all()
-            return not self._dropped[DropReason.SHUTDOWN]
 
     def delivery(self) -> Delivery:
         """Return the counters as they are now."""
