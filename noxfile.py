@@ -141,9 +141,7 @@ def build_wheel(session: nox.Session, package: Path) -> None:
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(WHEELS)]
     session.run("python", "-m", "pip", "wheel", *options, str(package))
     built = wheel_of(package)
-    if built is None or not any(
-        "/_native." in name and name.endswith(".so") for name in ZipFile(built).namelist()
-    ):
+    if built is None or not any(name.endswith("/_native.abi3.so") for name in ZipFile(built).namelist()):
         session.error(f"{package.name}: the wheel has no native part; `pip wheel -v {package}` shows why")
     put_stamp(stamp, wanted)
 
