@@ -32,7 +32,8 @@ export function App(): JSX.Element {
   const range = useMemo(() => resolveRange(state.from, state.until, nowMs), [state.from, state.until, nowMs]);
   const services = useRequest(`${range.startMs} ${range.endMs}`, (signal) => fetchServices(range, signal));
   useDefaultSelection(state, services.value, navigate);
-  useTitle(state);
+  const { service } = splitService(state.selector);
+  useTitle(service);
 
   const selection: Selection | null =
     state.profileType === "" ? null : { profileType: state.profileType, selector: state.selector, range };
@@ -52,9 +53,11 @@ export function App(): JSX.Element {
   const selectorError = flame.error !== null && isAboutSelector(flame.error) ? flame.error.message : null;
   return (
     <>
-      <a class="skip-link" href="#profile">
-        Skip to the profile
-      </a>
+      {selection !== null && (
+        <a class="skip-link" href="#profile">
+          Skip to the profile
+        </a>
+      )}
       <TopBar
         state={state}
         services={services.value ?? []}
@@ -74,6 +77,7 @@ export function App(): JSX.Element {
           services.value !== null && <NothingSelected />
         ) : (
           <>
+            <h1 class="visually-hidden">Profile of {service ?? "all services"}</h1>
             <SelectorInput selection={selection} error={selectorError} navigate={navigate} />
             <TimelinePanel
               timeline={timeline}
@@ -116,8 +120,7 @@ function useDefaultSelection(state: PageState, services: readonly Service[] | nu
   }, [state.profileType, state.selector, services, navigate]);
 }
 
-function useTitle(state: PageState): void {
-  const { service } = splitService(state.selector);
+function useTitle(service: string | null): void {
   useEffect(() => {
     document.title = service === null ? "flamewire" : `${service} · flamewire`;
   }, [service]);
