@@ -9,7 +9,7 @@ import { parseProfileType } from "../model/profile_type.ts";
 import { matchedValue, matchingFrames, type Search, searchNames } from "../model/search.ts";
 import { placesOf, topFunctions } from "../model/top.ts";
 import { formatPercent, formatValue } from "../model/units.ts";
-import type { PageState, View } from "../model/url_state.ts";
+import { MOST_FRAMES, type PageState, type View } from "../model/url_state.ts";
 import type { Navigate } from "../state/location.ts";
 import type { Loaded } from "../state/request.ts";
 import { Breadcrumb } from "./breadcrumb.tsx";
@@ -25,9 +25,8 @@ const VIEWS: readonly { readonly view: View; readonly title: string }[] = [
   { view: "flame", title: "Flame graph" },
   { view: "table", title: "Table" },
 ];
-/** What "More detail" multiplies the number of frames by, and where it ends. */
+/** What "More detail" multiplies the number of frames by. */
 const MORE_FRAMES = 8;
-const MOST_FRAMES = 1 << 20;
 
 interface Props {
   flame: Loaded<FlameGraph>;

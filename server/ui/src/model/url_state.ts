@@ -38,7 +38,8 @@ export const DEFAULT_STATE: PageState = {
   maxFrames: 16_384,
 };
 
-const MAX_FRAMES_LIMIT = 1 << 20;
+/** What servers give at most unless configured otherwise. */
+export const MOST_FRAMES = 1 << 20;
 const KEYS = ["query", "from", "until", "view", "layout", "search", "re", "focus", "sort", "max"] as const;
 
 /** Read a query string; a value that means nothing is the default. */
@@ -96,5 +97,5 @@ function writeSort({ column, descending }: { column: SortColumn; descending: boo
 
 function readMaxFrames(text: string | null): number {
   const value = Number(text);
-  return Number.isInteger(value) && value > 0 && value <= MAX_FRAMES_LIMIT ? value : DEFAULT_STATE.maxFrames;
+  return Number.isInteger(value) && value > 0 && value <= MOST_FRAMES ? value : DEFAULT_STATE.maxFrames;
 }
