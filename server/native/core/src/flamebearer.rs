@@ -54,7 +54,7 @@ impl<'a> Flamebearer<'a> {
         graph
     }
 
-    /// ProtoJSON: 64-bit integers are strings.
+    /// As JSON of protobuf: 64-bit integers are strings.
     pub fn json(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.levels.iter().map(|level| level.len() * 8).sum::<usize>() + 4096);
         out.extend_from_slice(b"{\"names\":[");
@@ -93,7 +93,9 @@ impl<'a> Flamebearer<'a> {
         for level in &self.levels {
             packed.clear();
             message.clear();
-            level.iter().for_each(|&value| put_varint(&mut packed, value as u64));
+            for &value in level {
+                put_varint(&mut packed, value as u64);
+            }
             put_bytes(&mut message, 1, &packed);
             put_bytes(&mut out, 2, &message);
         }

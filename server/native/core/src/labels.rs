@@ -27,7 +27,7 @@ pub struct Series {
 }
 
 /// A sample type or period type with its unit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ValueType {
     pub name: String,
     pub unit: String,

@@ -21,6 +21,7 @@ mod pprof;
 mod prune;
 pub mod push;
 pub mod read;
+mod rows;
 mod samples;
 mod scan;
 mod symbols;

@@ -190,7 +190,7 @@ impl PushDecoder<'_> {
         let at_profile = |error: DecodeError| error.at(&format!("{place}.raw_profile"));
         let pprof = self.uncompressed(body, raw).map_err(at_profile)?;
         let content = hash::of_bytes(&pprof) as i64;
-        let profile = pprof::parse(pprof, self.now_ns, self.limits).map_err(at_profile)?;
+        let profile = pprof::parse(&pprof, self.now_ns, self.limits).map_err(at_profile)?;
         self.check_time(profile.time_ns).map_err(at_profile)?;
         let series = split(&profile, labels, self.limits).map_err(at_profile)?;
         let key = Key { series: series_hash, profile_id: profile_id(id)?, content, time_ns: profile.time_ns };

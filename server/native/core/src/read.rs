@@ -131,7 +131,9 @@ impl Reader {
                 list.push((key as u32, sum));
             }
         }
-        lists.iter_mut().for_each(|list| list.sort_unstable());
+        for list in &mut lists {
+            list.sort_unstable();
+        }
         Ok(lists)
     }
 

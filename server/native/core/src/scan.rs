@@ -59,7 +59,7 @@ pub struct Filter<'a> {
     pub start_ns: i64,
     /// Inclusive.
     pub end_ns: i64,
-    /// Sorted span ids, matched against span_id and child_span_id.
+    /// Sorted span ids, matched against both span columns.
     pub span_ids: Option<&'a [i64]>,
 }
 
@@ -127,11 +127,10 @@ impl FileIndex {
         let source = Source::open(path, self.size_bytes)?;
         for index in wanted {
             let group = Group { source: &source, index };
-            let run = || match group.rows(filter)? {
+            let mut run = || match group.rows(filter)? {
                 Rows::Some(rows) if rows.is_empty() => Ok(()),
                 rows => visit(&group, &rows),
             };
-            let mut run = run;
             run().map_err(|error| BlockError::damaged(path, error))?;
         }
         Ok(())

@@ -156,7 +156,7 @@ fn column<T: DataType>(group: &dyn RowGroupReader, index: usize, rows: usize) ->
     }
 }
 
-/// Like the crate's get_typed_column_reader, with an error in place of its panic.
+/// Like the crate's `get_typed_column_reader`, with an error in place of its panic.
 pub fn typed<T: DataType>(reader: ColumnReader) -> Result<ColumnReaderImpl<T>> {
     T::get_column_reader(reader).ok_or_else(|| ParquetError::General("a column has another type".to_owned()))
 }

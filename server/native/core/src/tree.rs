@@ -118,12 +118,11 @@ fn sort_strings(strings: &mut Vec<Arc<str>>, used: impl Iterator<Item = u32>) ->
         .collect();
     order.sort_unstable();
     let mut ranks = vec![0; is_used.len()];
-    for (rank, (text, number)) in order.into_iter().enumerate() {
+    for (text, number) in order {
         // "(symbols missing)" may also be the name of a real function: both are one name then.
         if strings.last() != Some(&text) {
             strings.push(text);
         }
-        let _ = rank;
         if let Some(slot) = ranks.get_mut(number) {
             *slot = (strings.len() - 1) as u32;
         }

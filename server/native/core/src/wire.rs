@@ -1,5 +1,5 @@
 //! A bounds-checked, copy-free reader of protobuf's wire format.
-//! Source: https://protobuf.dev/programming-guides/encoding/
+//! Source: <https://protobuf.dev/programming-guides/encoding/>
 
 use std::fmt;
 

@@ -1,4 +1,6 @@
 //! Python module `flamewire_server._native`: a thin wrapper; what everything does is said in `_native.pyi`.
+#![forbid(unsafe_code)]
+#![allow(clippy::needless_pass_by_value)] // PyO3 hands lists over by value
 
 use std::sync::Arc;
 
