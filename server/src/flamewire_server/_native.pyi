@@ -1,8 +1,7 @@
 """The server's Rust core: decode pushes, encode blocks, read them back as trees and time series.
 
 Every function that works on bytes or files releases the GIL. All 64-bit hashes cross as *signed* integers,
-because SQLite and Parquet have no unsigned ones. Times are nanoseconds since the Unix epoch (calendar clock, UTC).
-The layout of the blocks is docs/reference/block-format.md.
+because SQLite has no unsigned ones. Times are nanoseconds since the Unix epoch (calendar clock, UTC). The layout of the blocks is docs/reference/block-format.md.
 """
 
 from collections.abc import Sequence
@@ -27,8 +26,8 @@ __version__: Final[str]
 class DecodeError(Exception):
     """A pushed body is refused; nothing of it may be stored.
 
-    `code` is the Connect code: "invalid_argument" for content that no retry will mend, "resource_exhausted" for
-    content over a size limit. `message` says which field, which value, and what the sender should do.
+    `code` is the Connect code: "invalid_argument" for content that no retry will mend, "resource_exhausted"
+    for content over a size limit. `message` says which field, which value, and what the sender should do.
     """
 
     code: str
@@ -128,7 +127,7 @@ def decode_push(body: bytes, *, gzip: bool, now_ns: int, limits: Limits) -> Prof
 
     Args:
         body: the HTTP body.
-        gzip: the request said Content-Encoding: gzip. A pprof inside may be gzipped too; that is found by its magic.
+        gzip: the request said Content-Encoding: gzip. A pprof inside may be gzipped too; its magic tells.
         now_ns: the server's calendar clock; stands in for a profile's time_nanos of 0.
         limits: what is accepted.
 
@@ -180,8 +179,8 @@ class EncodedBlock:
 class Encoder:
     """Turns batches into blocks and knows which stacks are durable; one per process, thread-safe.
 
-    Stacks are known per (tenant, service, day). The least recently written of these sets are forgotten when more
-    than `max_known_stacks` entries are held; their symbols are then simply written again.
+    Stacks are known per (tenant, service, day). The least recently written of these sets are forgotten when
+    more than `max_known_stacks` entries are held; their symbols are then simply written again.
     """
 
     def __new__(cls, *, max_known_stacks: int = 8000000) -> Encoder: ...
@@ -204,7 +203,7 @@ class Encoder:
 
 @final
 class Reader:
-    """Reads blocks; one per process, thread-safe. Caches footers by file, and symbols as a name tree per tenant.
+    """Reads blocks; one per process, thread-safe. Caches footers by file, symbols as a name tree per tenant.
 
     Files are taken as immutable: a path must never be written twice.
 
@@ -278,7 +277,7 @@ class Tree:
     def total(self) -> int: ...
     @property
     def missing_stacks(self) -> int:
-        """Sample rows whose stack no symbol file has; their value stands under a frame "(symbols missing)"."""
+        """Sample rows whose stack no symbol file has; their value is in a frame "(symbols missing)"."""
     def flamegraph_json(self, max_nodes: int) -> bytes:
         """Encode as ProtoJSON of querier.v1.FlameGraph {names, levels, total, maxSelf}.
 
