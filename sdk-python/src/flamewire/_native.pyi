@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final, Self, TypeVar, final
 
+from typing_extensions import disjoint_base
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Frame = tuple[str, str, int, int]
 _TakenWindow = tuple[bytes, int, int, int]
@@ -49,6 +51,7 @@ class Scope:
     def end(self) -> None:
         """Let the span label no further sample, here and in all scopes entered within this one (SPN-005)."""
 
+@disjoint_base
 class tags:  # noqa: N801 - the public name is a verb's object: ``with tags(...)``
     """Label what runs within; context manager and decorator. See ``flamewire.tags``.
 
