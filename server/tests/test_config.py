@@ -31,7 +31,9 @@ def test_needs_no_configuration() -> None:
 
 
 def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
-    text = "server: {http_listen_port: 1, log_level: warn, log_format: logfmt}\nlimits: {reject_older_than: 2h}"
+    text = (
+        "server: {http_listen_port: 1, log_level: warn, log_format: logfmt}\nlimits: {reject_older_than: 2h}"
+    )
     environ = {"FLAMEWIRE_SERVER_LISTEN_PORT": "2", "FLAMEWIRE_SERVER_LOG_LEVEL": "error"}
     config = load(tmp_path, text, environ, listen_port=3)
     assert (config.listen_port, config.log_level, config.log_format) == (3, "error", "text")
@@ -131,7 +133,8 @@ def test_refuses_what_is_no_address(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("0", 0), ("90s", 90), ("1h30m", 5400), ("14d", 1209600), ("500ms", 0.5), ("1.5h", 5400)]
+    ("text", "seconds"),
+    [("0", 0), ("90s", 90), ("1h30m", 5400), ("14d", 1209600), ("500ms", 0.5), ("1.5h", 5400)],
 )
 def test_reads_durations(text: str, seconds: float) -> None:
     assert parse_duration_s(text) == seconds

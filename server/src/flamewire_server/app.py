@@ -127,8 +127,8 @@ async def _serve(
 async def _close(runner: web.AppRunner) -> None:
     """Clean the runner up, closing idle connections again and again meanwhile.
 
-    A connection that was being accepted when aiohttp (3.14) closed the idle ones is missed: its request is never
-    read, and the clean-up waits for it until the timeout. Once aiohttp counts it, one call is enough.
+    A connection that was being accepted when aiohttp (3.14) closed the idle ones is missed: its request is
+    never read, and the clean-up waits for it until the timeout. Once aiohttp counts it, one call is enough.
     """
     cleanup = asyncio.create_task(runner.cleanup())
     while not (await asyncio.wait([cleanup], timeout=_IDLE_CHECK_S))[0]:

@@ -203,7 +203,9 @@ def make_profile(
         for name in reversed(folded.split(";") if folded else []):
             if name not in locations:
                 locations[name] = number = len(locations) + 1
-                profile.function.add(id=number, name=string(name), filename=string("program.py"), start_line=1)
+                profile.function.add(
+                    id=number, name=string(name), filename=string("program.py"), start_line=1
+                )
                 profile.location.add(id=number).line.add(function_id=number, line=number)
             sample.location_id.append(locations[name])
         for key, text in (labels or {}).get(folded, {}).items():

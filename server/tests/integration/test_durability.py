@@ -20,7 +20,8 @@ PUSHERS = 32
 
 
 class Pushers:
-    """Threads that push profiles of value 1, each under a function name of its own, until the server goes away."""
+    """Threads that push profiles of value 1, each under a function name of its own, until the server goes
+    away."""
 
     def __init__(self, server: ServerProcess, prefix: str = "") -> None:
         self.acknowledged: set[str] = set()
@@ -179,14 +180,26 @@ def test_data_and_folder_and_catalog_are_fsynced_before_the_acknowledgement(
         lines = read_calls(trace)[before:]
         (acknowledged,) = [index for index, line in enumerate(lines) if "HTTP/1.1 200" in line]
         for suffix in ("samples", "symbols"):
-            (synced,) = [index for index, line in enumerate(lines) if re.search(rf"fsync\(.*{suffix}\.tmp>", line)]
-            (renamed,) = [index for index, line in enumerate(lines) if re.search(rf"rename.*{suffix}\.tmp", line)]
+            (synced,) = [
+                index for index, line in enumerate(lines) if re.search(rf"fsync\(.*{suffix}\.tmp>", line)
+            ]
+            (renamed,) = [
+                index for index, line in enumerate(lines) if re.search(rf"rename.*{suffix}\.tmp", line)
+            ]
             last_write = max(
                 index for index, line in enumerate(lines) if re.search(rf"write\(.*{suffix}\.tmp>", line)
             )
-            folder = [index for index, line in enumerate(lines) if re.search(r"fsync\(\d+<[^>]*/\d{4}-\d\d-\d\d>", line)]
+            folder = [
+                index
+                for index, line in enumerate(lines)
+                if re.search(r"fsync\(\d+<[^>]*/\d{4}-\d\d-\d\d>", line)
+            ]
             assert last_write < synced < renamed < folder[-1] < acknowledged
-        wal = [index for index, line in enumerate(lines) if re.search(r"f(data)?sync\(.*catalog\.sqlite-wal>", line)]
+        wal = [
+            index
+            for index, line in enumerate(lines)
+            if re.search(r"f(data)?sync\(.*catalog\.sqlite-wal>", line)
+        ]
         assert folder[-1] < wal[-1] < acknowledged
     server.process.send_signal(signal.SIGTERM)
 

@@ -6,7 +6,17 @@ import time
 import uuid
 
 import pytest
-from server_process import CPU, JSON, PROTO, ServerProcess, make_profile, make_push, now_ms, read_flamegraph, recent
+from server_process import (
+    CPU,
+    JSON,
+    PROTO,
+    ServerProcess,
+    make_profile,
+    make_push,
+    now_ms,
+    read_flamegraph,
+    recent,
+)
 
 from flamewire_server._proto.querier.v1 import querier_pb2
 from flamewire_server._proto.types.v1 import types_pb2
@@ -138,7 +148,15 @@ def test_profiles_at_both_ends_of_a_range_belong_to_it(server: ServerProcess) ->
 
 def test_series_hold_what_happened_in_the_step_before_their_point(server: ServerProcess) -> None:
     start_ms = now_ms() - 600_000
-    for offset_ms, value in ((-10_000, 1), (-9_999, 2), (0, 4), (1, 8), (10_000, 16), (20_001, 32), (30_001, 64)):
+    for offset_ms, value in (
+        (-10_000, 1),
+        (-9_999, 2),
+        (0, 4),
+        (1, 8),
+        (10_000, 16),
+        (20_001, 32),
+        (30_001, 64),
+    ):
         profile = make_profile({"main": value}, time_ns=(start_ms + offset_ms) * 10**6)
         server.push(make_push("steps", profile))
     reply = server.query(
@@ -157,7 +175,9 @@ def test_series_hold_what_happened_in_the_step_before_their_point(server: Server
 def test_series_are_grouped_and_the_largest_kept(server: ServerProcess) -> None:
     labels = {"a": {"route": "/a"}, "b": {"route": "/b"}, "c": {"route": "/c"}}
     for pod in ("p1", "p2"):
-        server.push(make_push("groups", make_profile({"a": 5, "b": 20, "c": 10, "d": 1}, labels=labels), pod=pod))
+        server.push(
+            make_push("groups", make_profile({"a": 5, "b": 20, "c": 10, "d": 1}, labels=labels), pod=pod)
+        )
 
     def totals(**fields: object) -> dict[str, float]:
         reply = server.query(
@@ -232,7 +252,12 @@ def test_json_takes_both_spellings_numbers_as_text_and_fields_of_the_future(serv
     server.push(make_push("lenient", make_profile(STACKS)))
     span = {name: str(value) for name, value in recent().items()}
     for fields in (
-        {"profileTypeID": CPU, "labelSelector": '{service_name="lenient"}', "maxNodes": "100", "newField": {"a": 1}},
+        {
+            "profileTypeID": CPU,
+            "labelSelector": '{service_name="lenient"}',
+            "maxNodes": "100",
+            "newField": {"a": 1},
+        },
         {"profile_typeID": CPU, "label_selector": '{service_name="lenient"}', "max_nodes": 100},
     ):
         assert server.query("SelectMergeStacktraces", **fields, **span)["flamegraph"]["total"] == "1000"

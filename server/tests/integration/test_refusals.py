@@ -90,7 +90,10 @@ def test_what_is_wrong_with_a_push_is_said_and_nothing_is_stored(start_server: S
         server.ask("POST", PUSH, b"", {"Content-Type": "text/plain"}), 415, "invalid_argument", PROTO
     )
     assert_refused(
-        server.ask("POST", PUSH, b"", {"Content-Type": PROTO, "Content-Encoding": "br"}), 501, "unimplemented", "gzip"
+        server.ask("POST", PUSH, b"", {"Content-Type": PROTO, "Content-Encoding": "br"}),
+        501,
+        "unimplemented",
+        "gzip",
     )
     assert_unharmed(server)
     assert server.metric("flamewire_rejected_total") >= 25
@@ -124,9 +127,7 @@ def test_a_bomb_of_a_gigabyte_is_refused_in_bounded_memory(start_server: Start) 
         reply = server.ask("POST", PUSH, bomb, {"Content-Type": codec, **encoded})
         assert_refused(reply, 413, "resource_exhausted", "")
         assert_refused(server.push(inside, codec=codec), 413, "resource_exhausted", "")
-    reply = server.ask(
-        "POST", "/querier.v1.QuerierService/Series", bomb, {"Content-Type": JSON, **encoded}
-    )
+    reply = server.ask("POST", "/querier.v1.QuerierService/Series", bomb, {"Content-Type": JSON, **encoded})
     assert_refused(reply, 413, "resource_exhausted", "")
     # The largest accepted request is 64 MiB; its text may exist twice (inflated, parsed).
     assert server.peak_rss_bytes() - before < 200 << 20
@@ -137,7 +138,10 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(start_server: Start)
     server = start_server(environ={"FLAMEWIRE_SERVER_INGESTION_BODY_LIMIT_MB": "1"})
     headers = {"Content-Type": PROTO}
     assert_refused(
-        server.ask("POST", PUSH, bytes(2 << 20), headers), 413, "resource_exhausted", "ingestion_body_limit_mb"
+        server.ask("POST", PUSH, bytes(2 << 20), headers),
+        413,
+        "resource_exhausted",
+        "ingestion_body_limit_mb",
     )
     # The length is not always told before.
     connection = http.client.HTTPConnection(server.host, server.port, timeout=DEADLINE_S)
@@ -200,7 +204,9 @@ def test_what_is_not_there_yet_is_unimplemented_and_never_answered_wrongly(
 
 
 def test_errors_are_json_for_protobuf_too(server: ServerProcess) -> None:
-    assert_refused(server.query_raw("Series", b"\xff", PROTO), 400, "invalid_argument", "querier.v1.SeriesRequest")
+    assert_refused(
+        server.query_raw("Series", b"\xff", PROTO), 400, "invalid_argument", "querier.v1.SeriesRequest"
+    )
 
 
 def test_a_name_of_another_site_is_refused(server: ServerProcess) -> None:
@@ -219,7 +225,10 @@ def test_a_torn_request_harms_nobody(start_server: Start) -> None:
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "flamewire_server", *arguments], capture_output=True, text=True, timeout=DEADLINE_S
+        [sys.executable, "-m", "flamewire_server", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
     )
 
 

@@ -26,7 +26,8 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 
 
 def block(
-    *, name: str, start_ns: int, end_ns: int, service: str = "shop", fingerprint: int = -1, symbols: bool = True,
+    *, name: str, start_ns: int, end_ns: int, service: str = "shop", fingerprint: int = -1,
+    symbols: bool = True,
     tenant: str = "anonymous", day: str = DAY,
 ) -> NewBlock:  # fmt: skip
     labels = [("__profile_type__", "cpu"), ("service_name", service)]
@@ -54,7 +55,8 @@ def test_a_commit_is_seen_by_the_next_query(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "found"), [(0, 9, False), (0, 10, True), (12, 13, True), (20, 30, True), (20.1, 30, False)]
+    ("start", "end", "found"),
+    [(0, 9, False), (0, 10, True), (12, 13, True), (20, 30, True), (20.1, 30, False)],
 )
 def test_ranges_hold_both_ends(catalog: Catalog, start: float, end: float, found: bool) -> None:
     add(catalog, 10, 20, name="a")
@@ -67,7 +69,9 @@ def test_a_tenant_sees_its_own_only(catalog: Catalog) -> None:
     assert catalog.series("one", seconds(0, 100)) != []
 
 
-def test_a_query_reads_only_the_blocks_of_its_series_but_all_symbols_of_their_service(catalog: Catalog) -> None:
+def test_a_query_reads_only_the_blocks_of_its_series_but_all_symbols_of_their_service(
+    catalog: Catalog,
+) -> None:
     add(catalog, 0, 1, name="first", fingerprint=1)
     add(catalog, 10, 11, name="later", fingerprint=2, symbols=False)
     add(catalog, 10, 11, name="other", fingerprint=3, service="other")
