@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def _extension() -> Extension:
     )
 
 
-_HAS_NATIVE = sys.platform == "linux" and sys.implementation.name == "cpython"
+_HAS_NATIVE = (sys.platform, platform.machine(), sys.implementation.name) == ("linux", "x86_64", "cpython")
 
 setup(
     ext_modules=[_extension()] if _HAS_NATIVE else [],

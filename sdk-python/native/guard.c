@@ -11,8 +11,9 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#if defined(__x86_64__)
-#define FW_DIRECT_READS 1
+#if !defined(__x86_64__) || !defined(__linux__)
+#error "the copy routine and its fault handler are written for Linux on x86-64; setup.py builds nothing elsewhere"
+#endif
 
 /* int fw_copy_words(void *to, const void *from, size_t words): 0, or -1 when reading `from` faulted.
  * int fw_copy_bytes(void *to, const void *from, size_t bytes): the same, for any size and alignment. */
@@ -129,38 +130,23 @@ void fw_guard_remove(void) {
     installed = false;
     atomic_store(&fw.segv_owned, 0);
 }
-#else  /* untested architectures read by system call */
-#define FW_DIRECT_READS 0
-int fw_guard_install(void) { return 0; }
-void fw_guard_remove(void) {}
-void fw_guard_check_owner(void) {}
-#endif
 
 bool fw_guard_is_direct(const void *context) {
-#if FW_DIRECT_READS
     /* A fault while the thread blocks SIGSEGV kills the process whatever handler there is. */
     const sigset_t *blocked = context != NULL ? &((const ucontext_t *)context)->uc_sigmask : NULL;
     bool deliverable = blocked == NULL || (!sigismember(blocked, SIGSEGV) && !sigismember(blocked, SIGBUS));
     return atomic_load_explicit(&fw.segv_owned, memory_order_relaxed) && deliverable && owns(SIGSEGV);
-#else
-    (void)context;
-    return false;
-#endif
 }
 
 bool fw_read(bool direct, void *to, uint64_t from, size_t size) {
     if (from < 4096) {
         return false;
     }
-#if FW_DIRECT_READS
     if (direct) {
         const void *address = (const void *)(uintptr_t)from;
         return (size % 8 == 0 && size <= 512 ? fw_copy_words(to, address, size / 8) : fw_copy_bytes(to, address, size))
             == 0;
     }
-#else
-    (void)direct;
-#endif
     struct iovec local = {to, size}, remote = {(void *)(uintptr_t)from, size};
     /* process_vm_readv() also takes a thread id: the caller's own is always right, also in a fork child. */
     return syscall(SYS_process_vm_readv, (long)fw_gettid(), &local, 1ul, &remote, 1ul, 0ul) == (long)size;

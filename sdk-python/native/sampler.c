@@ -13,6 +13,7 @@ static const char *const DROP_NAMES[FW_DROP_COUNT] = {
 };
 
 static bool at_exit_registered;
+static bool starting;                  /* the self-test runs Python, which may let another thread call start() */
 
 static void at_exit(void) {
     /* The interpreter is gone when this runs: nothing may be sampled any more. */
@@ -120,7 +121,7 @@ static PyObject *start(PyObject *module, PyObject *args, PyObject *kwargs) {
     if (period_ns < 1000 || max_depth < 1 || max_depth > FW_MAX_DEPTH) {
         return PyErr_Format(PyExc_ValueError, "period_ns is at least 1000, max_depth 1 to %d", (int)FW_MAX_DEPTH);
     }
-    if (fw.started) {
+    if (fw.started || starting) {
         PyErr_SetString(PyExc_RuntimeError, "the sampler runs already in this process");
         return NULL;
     }
@@ -134,7 +135,10 @@ static PyObject *start(PyObject *module, PyObject *args, PyObject *kwargs) {
     }
     fw.period_ns = period_ns;
     fw.max_depth = max_depth;
-    if (register_once() != 0 || begin(self_test) != 0) {
+    starting = true;
+    bool ready = register_once() == 0 && begin(self_test) == 0;
+    starting = false;
+    if (!ready) {
         atomic_store(&fw.active, 0);
         fw_signal_disable();
         return NULL;

@@ -1,5 +1,8 @@
 /* tags: the context manager that makes a Scope current and takes it back.
  *
+ * `with tags(route="/cart"):` in a hot path makes the same object again and again. It is immutable and may be entered any
+ * number of times at once, so equal calls get one object back, out of a small table.
+ *
  * One object may be entered by many threads and tasks at once, and again while it is entered. So it keeps nothing of an
  * enter: the Scope that it makes current names its maker and the Scope below, which is all that exit needs. */
 #include "scope.h"
@@ -8,18 +11,66 @@ typedef struct {
     PyObject_HEAD
     PyObject *pairs;
     uint64_t id;
+    PyObject *arguments;               /* (name, value, name, value, ...) as given, where all are str; else NULL */
     PyObject *cached_outer;            /* what the last enter merged with, and what came out: a loop allocates nothing */
     PyObject *cached_scope;
 } fw_tags;
 
+enum { KNOWN = 256, KNOWN_ARGUMENTS = 4, KNOWN_CHARACTERS = 200 };
+
 static PyTypeObject *tags_type;
 static uint64_t next_id;
+static fw_tags *known[KNOWN];          /* by the hash of the arguments; a reference each */
 
-static PyObject *tags_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    if (PyTuple_Size(args) != 0) {
-        PyErr_SetString(PyExc_TypeError, "tags are given by name: tags(route=\"/cart\")");
-        return NULL;
+/* False where the call is not one to remember. */
+static bool hash_arguments(PyObject *kwargs, uint64_t *out) {
+    PyObject *name, *value;
+    Py_ssize_t position = 0;
+    uint64_t hash = 0;
+    if (kwargs == NULL || PyDict_Size(kwargs) > KNOWN_ARGUMENTS) {
+        return false;
     }
+    while (PyDict_Next(kwargs, &position, &name, &value)) {
+        if (!PyUnicode_CheckExact(value) || !PyUnicode_CheckExact(name) || PyUnicode_GetLength(value) > KNOWN_CHARACTERS) {
+            return false;
+        }
+        hash = (hash ^ (uint64_t)PyObject_Hash(name)) * 0x9e3779b97f4a7c15ull;
+        hash = (hash ^ (uint64_t)PyObject_Hash(value)) * 0xff51afd7ed558ccdull;
+    }
+    *out = hash ^ hash >> 32;
+    return true;
+}
+
+static bool has_arguments(const fw_tags *tags, PyObject *kwargs) {
+    PyObject *given[2];
+    Py_ssize_t position = 0, at = 0;
+    if (tags == NULL || PyTuple_Size(tags->arguments) != 2 * PyDict_Size(kwargs)) {
+        return false;
+    }
+    while (PyDict_Next(kwargs, &position, &given[0], &given[1])) {
+        for (int i = 0; i < 2; i++, at++) {
+            PyObject *own = PyTuple_GetItem(tags->arguments, at);
+            if (own != given[i] && PyUnicode_Compare(own, given[i]) != 0) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static PyObject *flat(PyObject *kwargs) {
+    PyObject *name, *value, *arguments = PyTuple_New(2 * PyDict_Size(kwargs));
+    Py_ssize_t position = 0, at = 0;
+    while (arguments != NULL && PyDict_Next(kwargs, &position, &name, &value)) {
+        Py_INCREF(name);
+        Py_INCREF(value);
+        PyTuple_SetItem(arguments, at++, name);
+        PyTuple_SetItem(arguments, at++, value);
+    }
+    return arguments;
+}
+
+static fw_tags *make_tags(PyTypeObject *type, PyObject *kwargs) {
     PyObject *empty = kwargs == NULL ? PyDict_New() : NULL;
     PyObject *pairs = fw_scope_pairs(kwargs != NULL ? kwargs : empty);
     Py_XDECREF(empty);
@@ -34,12 +85,40 @@ static PyObject *tags_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     }
     self->pairs = pairs;
     self->id = ++next_id;
+    return self;
+}
+
+static PyObject *tags_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    uint64_t hash = 0;
+    if (PyTuple_Size(args) != 0) {
+        PyErr_SetString(PyExc_TypeError, "tags are given by name: tags(route=\"/cart\")");
+        return NULL;
+    }
+    bool may_know = type == tags_type && hash_arguments(kwargs, &hash);
+    fw_tags **place = &known[hash % KNOWN];
+    if (may_know && has_arguments(*place, kwargs)) {
+        Py_INCREF((PyObject *)*place);
+        return (PyObject *)*place;
+    }
+    fw_tags *self = make_tags(type, kwargs);
+    if (self != NULL && may_know) {
+        self->arguments = flat(kwargs);
+        if (self->arguments == NULL) {
+            Py_DECREF((PyObject *)self);
+            return NULL;
+        }
+        fw_tags *before = *place;
+        Py_INCREF((PyObject *)self);
+        *place = self;
+        Py_XDECREF((PyObject *)before);
+    }
     return (PyObject *)self;
 }
 
 static int tags_traverse(PyObject *op, visitproc visit, void *arg) {
     fw_tags *self = (fw_tags *)op;
     Py_VISIT(self->pairs);
+    Py_VISIT(self->arguments);
     Py_VISIT(self->cached_outer);
     Py_VISIT(self->cached_scope);
     Py_VISIT(Py_TYPE(op));
@@ -58,6 +137,7 @@ static void tags_dealloc(PyObject *op) {
     PyObject_GC_UnTrack(op);
     tags_clear(op);
     Py_CLEAR(((fw_tags *)op)->pairs);
+    Py_CLEAR(((fw_tags *)op)->arguments);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(op);
     Py_DECREF(type);
