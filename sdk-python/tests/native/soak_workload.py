@@ -2,7 +2,7 @@
 
 Usage: python soak_workload.py SECONDS [RATE_HZ]
 
-Prints one JSON line: rounds, samples, resident memory after a warm-up and at the end, code objects kept, drops.
+Prints one JSON line: rounds, samples, resident memory after a warm-up and at the end, code objects kept.
 """
 
 from __future__ import annotations
