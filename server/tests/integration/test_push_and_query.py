@@ -327,3 +327,20 @@ def test_yesterday_and_today_are_one_answer(server: ServerProcess) -> None:
     assert server.push(make_push("midnight", yesterday, today)).status == 200
     span = {"start": midnight_ns // 10**6 - 1, "end": midnight_ns // 10**6}
     assert flamegraph(server, "midnight", **span)["main"] == (3, 3)
+
+
+def test_ranges_and_steps_of_centuries_are_answered(server: ServerProcess) -> None:
+    server.push(make_push("ever", make_profile({"main": 7})))
+    for end in (10**13, 253_402_300_799_000):
+        assert flamegraph(server, "ever", start=0, end=end)["main"] == (7, 7)
+        assert server.query("ProfileTypes", start=0, end=end)["profileTypes"]
+    reply = server.query(
+        "SelectSeries",
+        profile_typeID=CPU,
+        label_selector='{service_name="ever"}',
+        start=0,
+        end=253_402_300_799_000,
+        step=3e9,
+    )
+    (series,) = reply["series"]
+    assert [point["value"] for point in series["points"]] == [7]

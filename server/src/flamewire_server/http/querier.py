@@ -35,6 +35,8 @@ __all__ = ["QuerierHandlers"]
 _SERVICE = "/querier.v1.QuerierService/"
 _MAX_BODY_BYTES = 4 << 20
 _LAST_HOUR_MS = 3600 * 1000
+# Some 95 years: in nanoseconds it fits 64 bits with room for any start.
+_LONGEST_STEP_S = 3e9
 _SPAN_ID = re.compile(r"[0-9a-fA-F]{16}")
 # The tag of field 1, length-delimited: `flamegraph` in both replies that carry one.
 _FLAMEGRAPH_TAG = b"\x0a"
@@ -198,10 +200,12 @@ class QuerierHandlers:
         _refuse_fields(request, "stack_trace_selector")
         if request.exemplar_type > types_pb2.EXEMPLAR_TYPE_NONE:
             raise _unimplemented("exemplar_type")
-        step_ms = round(request.step * 1000) if 0.001 <= request.step < 1e12 else 0
+        step_ms = round(request.step * 1000) if 0.001 <= request.step <= _LONGEST_STEP_S else 0
         if step_ms < 1:
             raise RequestError(
-                "invalid_argument", f"step is {request.step}; give seconds, at least 0.001", reason="bad_step"
+                "invalid_argument",
+                f"step is {request.step}; give seconds, from 0.001 to {_LONGEST_STEP_S:g}",
+                reason="bad_step",
             )
         if request.aggregation == types_pb2.TIME_SERIES_AGGREGATION_TYPE_AVERAGE:
             raise _unimplemented("aggregation AVERAGE")

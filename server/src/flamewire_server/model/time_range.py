@@ -12,6 +12,8 @@ __all__ = ["NS_PER_MS", "TimeRange"]
 NS_PER_MS = 1_000_000
 # 9999-12-31: what a calendar day can be written for.
 _LATEST_MS = 253_402_300_799_000
+# What 64 bits hold: the year 2262. No profile is later, so that a range may be cut there.
+_LATEST_NS = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class TimeRange:
                 " and end so",
                 reason="bad_time_range",
             )
-        return cls(start_ms * NS_PER_MS, end_ms * NS_PER_MS + NS_PER_MS - 1)
+        return cls(min(start_ms * NS_PER_MS, _LATEST_NS), min(end_ms * NS_PER_MS + NS_PER_MS - 1, _LATEST_NS))
 
     @property
     def days(self) -> tuple[str, str]:
