@@ -10,7 +10,7 @@ import textwrap
 import time
 from dataclasses import dataclass
 
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 
 BURN = """
 import time
