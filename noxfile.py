@@ -299,6 +299,7 @@ def sdk(session: nox.Session) -> None:
 @nox.session(requires=["wheel-server"])
 def server(session: nox.Session) -> None:
     """Test the server: its Python, its API and its Rust core."""
+    need(session, "strace")
     install(session, "server", wheels=(SERVER,))
     pytest(session, str(SERVER / "tests"), f"--ignore={SERVER / 'tests' / 'e2e'}")
     cargo(session, "test", "--quiet", "--release", "--locked")
