@@ -121,8 +121,12 @@ class Catalog:
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
         self._all_lock = threading.Lock()
-        with _storage_errors("open"):
-            migrate(self._connection())
+        try:
+            with _storage_errors("open"):
+                migrate(self._connection())
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the connections of all threads; none may be in a call."""
@@ -343,11 +347,11 @@ class Catalog:
             connection = sqlite3.connect(
                 self._path, timeout=10, isolation_level=None, check_same_thread=False
             )
+            with self._all_lock:
+                self._all.append(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             self._local.connection = connection
-            with self._all_lock:
-                self._all.append(connection)
         return connection
 
     @contextmanager
