@@ -1,7 +1,8 @@
 """The server's Rust core: decode pushes, encode blocks, read them back as trees and time series.
 
 Every function that works on bytes or files releases the GIL. All 64-bit hashes cross as *signed* integers,
-because SQLite has no unsigned ones. Times are nanoseconds since the Unix epoch (calendar clock, UTC). The layout of the blocks is docs/reference/block-format.md.
+because SQLite has no unsigned ones. Times are nanoseconds since the Unix epoch (calendar clock, UTC).
+The layout of the blocks is docs/reference/block-format.md.
 """
 
 from collections.abc import Sequence
