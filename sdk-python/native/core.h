@@ -44,6 +44,7 @@ enum fw_drop {
     FW_DROP_WINDOW_FULL,       /* too many distinct stacks in one window: kept as "(other stacks)" */
     FW_DROP_TOO_MANY_THREADS,  /* a thread was not sampled: no slot, or no memory for its ring */
     FW_DROP_NO_TIMER,          /* a thread was not sampled: the kernel gave no timer (RLIMIT_SIGPENDING) */
+    FW_DROP_SIGNAL_TAKEN,      /* another handler took SIGPROF: nothing is sampled until it is ours again */
     FW_DROP_COUNT
 };
 
@@ -122,6 +123,7 @@ typedef struct {
     uint64_t period_ns;
     uint32_t max_depth;
     bool started;                     /* between start and stop */
+    bool suspended;                   /* SIGPROF is in other hands: no timers; under threads_lock */
     uint64_t process_base_ns;
     uint64_t started_mono_ns;
     uint64_t last_listing_mono_ns;
@@ -163,12 +165,15 @@ bool fw_read_context_variable(bool direct, uint64_t thread_state, uint64_t varia
 
 /* unwind.c */
 enum fw_sample_flags { FW_SAMPLE_NATIVE = 1, FW_SAMPLE_TRUNCATED = 2, FW_SAMPLE_UNCOUNTED = 4 };
-bool fw_sample(fw_slot *slot, bool direct, PyObject *const *extra_codes, size_t extra_count, uint32_t flags);
+/* now_ns: the thread's CPU clock. extra_codes stand above the leaf. False: dropped and counted. */
+bool fw_sample(fw_slot *slot, bool direct, uint64_t now_ns, PyObject *const *extra_codes, size_t extra_count,
+               uint32_t flags);
 uint64_t fw_claim(fw_slot *slot, uint64_t now_ns);
 
 /* timers.c */
 int fw_signal_install(PyObject **error);
 void fw_signal_disable(void);
+void fw_signal_check_owner(void);                      /* lets timers rest while SIGPROF is another's */
 bool fw_timer_create(fw_slot *slot);
 void fw_timer_delete(fw_slot *slot);
 

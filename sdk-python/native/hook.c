@@ -48,7 +48,8 @@ static void write_entry(thread_hook *hook, PyObject *thread, fw_slot *slot) {
         }
     }
     if (atomic_exchange(&slot->busy, 1) == 0) {
-        fw_sample(slot, fw_guard_is_direct(NULL), codes, count, FW_SAMPLE_UNCOUNTED);
+        fw_sample(slot, fw_guard_is_direct(NULL), fw_clock_ns(CLOCK_THREAD_CPUTIME_ID), codes, count,
+                  FW_SAMPLE_UNCOUNTED);
         atomic_store(&slot->busy, 0);
     }
     for (size_t i = 0; i < count; i++) {

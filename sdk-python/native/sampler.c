@@ -10,6 +10,7 @@
 static const uint64_t LISTING_INTERVAL_NS = 1000000000ull;
 static const char *const DROP_NAMES[FW_DROP_COUNT] = {
     "ring_full", "reentered", "fault", "foreign_thread_state", "window_full", "too_many_threads", "no_timer",
+    "signal_taken",
 };
 
 static bool at_exit_registered;
@@ -148,6 +149,7 @@ static PyObject *start(PyObject *module, PyObject *args, PyObject *kwargs) {
     reset_counters();
     fw_window_reset();
     fw.started = true;
+    fw.suspended = false;
     fw.started_mono_ns = fw_clock_ns(CLOCK_MONOTONIC);
     fw.process_base_ns = fw_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     fw_list_threads(true);
@@ -164,6 +166,7 @@ static PyObject *poll_rings(PyObject *module, PyObject *unused) {
         pthread_mutex_lock(&fw.reader_lock);
         if (fw.started) {
             fw_guard_check_owner();
+            fw_signal_check_owner();
             if (fw_clock_ns(CLOCK_MONOTONIC) - fw.last_listing_mono_ns >= LISTING_INTERVAL_NS) {
                 fw_list_threads(false);
             }

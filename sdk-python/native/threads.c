@@ -108,7 +108,7 @@ static fw_slot *attach_locked(pid_t tid, bool is_caller, uint64_t base_ns, bool 
     slot->excluded = slot->excluded || excluded;
     if (slot->excluded) {
         fw_timer_delete(slot);
-    } else if (!slot->has_timer && fw.started && !fw_timer_create(slot)) {
+    } else if (!slot->has_timer && fw.started && !fw.suspended && !fw_timer_create(slot)) {
         fw_count_drop(FW_DROP_NO_TIMER);
     }
     if (is_caller) {

@@ -45,8 +45,8 @@ static int arm(fw_slot *slot) {
 }
 
 /* +-25 %: a fixed period would beat with periodic work. */
-static void rearm(fw_slot *slot) {
-    uint64_t now = fw_clock_ns(CLOCK_THREAD_CPUTIME_ID), period = fw.period_ns;
+static void rearm(fw_slot *slot, uint64_t now) {
+    uint64_t period = fw.period_ns;
     slot->next_due_ns += period - period / 4 + next_random(slot) % (period / 2 + 1);
     if (slot->next_due_ns <= now) {
         slot->next_due_ns = now + 1 + next_random(slot) % (period / 4 + 1);
@@ -84,15 +84,15 @@ static void on_profile_signal(int number, siginfo_t *info, void *context) {
             fw_count_drop(FW_DROP_REENTERED);
         } else {
             if (atomic_load(&fw.active)) {
-                uint64_t begin_ns = fw_clock_ns(CLOCK_MONOTONIC);
+                uint64_t begin_ns = fw_clock_ns(CLOCK_MONOTONIC), now_ns = fw_clock_ns(CLOCK_THREAD_CPUTIME_ID);
                 bool direct = fw_guard_is_direct(context);
                 if (!direct) {
                     atomic_fetch_add_explicit(&fw.syscall_samples, 1, memory_order_relaxed);
                 }
                 if (info->si_code == SI_TIMER && slot->has_timer) {
-                    rearm(slot);
+                    rearm(slot, now_ns);
                 }
-                fw_sample(slot, direct, NULL, 0, 0);
+                fw_sample(slot, direct, now_ns, NULL, 0, 0);
                 /* A millisecond means that the thread was preempted in here: that time is not the handler's. */
                 uint64_t spent_ns = fw_clock_ns(CLOCK_MONOTONIC) - begin_ns;
                 atomic_fetch_add_explicit(&fw.handler_ns, spent_ns < 1000000 ? spent_ns : 0, memory_order_relaxed);
@@ -126,17 +126,41 @@ int fw_signal_install(PyObject **error) {
     return 0;
 }
 
+static bool owns_signal(void) {
+    struct sigaction current;
+    return sigaction(SIGPROF, NULL, &current) == 0 && current.sa_flags & SA_SIGINFO
+        && current.sa_sigaction == on_profile_signal;
+}
+
 void fw_signal_disable(void) {
-    struct sigaction current, ignore = {.sa_handler = SIG_IGN};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigemptyset(&ignore.sa_mask);
     /* SIG_IGN, not the default: a signal that is still on its way would kill the process. */
-    if (sigaction(SIGPROF, NULL, &current) == 0 && current.sa_flags & SA_SIGINFO
-        && current.sa_sigaction == on_profile_signal) {
+    if (owns_signal()) {
         sigaction(SIGPROF, &ignore, NULL);
     }
     fw_guard_remove();
 }
 
+/* Our signals must not reach a handler that another profiler put over ours, and least of all the default action that it
+ * may leave behind. Timers come back with the next task listing after SIGPROF is ours again. */
+void fw_signal_check_owner(void) {
+    bool owned = owns_signal();
+    if (owned != fw.suspended) {
+        return;
+    }
+    pthread_mutex_lock(&fw.threads_lock);
+    fw.suspended = !owned;
+    for (uint32_t i = 0; fw.suspended && i < atomic_load(&fw.slots_used); i++) {
+        fw_timer_delete(&fw.slots[i]);
+    }
+    pthread_mutex_unlock(&fw.threads_lock);
+    if (!owned) {
+        fw_count_drop(FW_DROP_SIGNAL_TAKEN);
+    }
+}
+
+/* False: the kernel has no timer for this thread. */
 bool fw_timer_create(fw_slot *slot) {
     pid_t tid = atomic_load(&slot->tid);
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGPROF};
@@ -147,7 +171,7 @@ bool fw_timer_create(fw_slot *slot) {
     event._sigev_un._tid = tid;
 #endif
     if (timer_create(fw_thread_clock(tid), &event, &slot->timer) != 0) {
-        return false;
+        return errno != EAGAIN && errno != ENOMEM;     /* else the thread has just ended */
     }
     uint64_t seed = fw_clock_ns(CLOCK_MONOTONIC) ^ (uint64_t)tid << 32 ^ (uint64_t)(uintptr_t)slot;
     slot->random = seed * 0x9e3779b97f4a7c15ull | 1u;

@@ -1,8 +1,8 @@
 /* One sample: walks the frames of the thread that it runs in and writes a record into the thread's ring.
  *
  * Runs in the signal handler (and, signals kept out by slot->busy, in attach). Nothing here allocates, locks or
- * formats; the only foreign calls are clock_gettime(), PyGILState_GetThisThreadState() and, for threads without
- * Python, prctl(PR_GET_NAME).
+ * formats; the only foreign calls are PyGILState_GetThisThreadState() and, for threads without Python,
+ * prctl(PR_GET_NAME).
  */
 #include "core.h"
 
@@ -355,7 +355,8 @@ static bool put_python(walk *w, uint64_t thread_state, PyObject *const *extra, s
 }
 
 /* Writes one record. extra_codes stand above the leaf (attach: the functions that the thread is about to enter). */
-bool fw_sample(fw_slot *slot, bool direct, PyObject *const *extra_codes, size_t extra_count, uint32_t flags) {
+bool fw_sample(fw_slot *slot, bool direct, uint64_t now_ns, PyObject *const *extra_codes, size_t extra_count,
+               uint32_t flags) {
     walk w = {.slot = slot, .direct = direct};
     fw_ring *ring = &slot->ring;
     fw_ring_begin(ring);
@@ -381,7 +382,7 @@ bool fw_sample(fw_slot *slot, bool direct, PyObject *const *extra_codes, size_t 
         fw_count_drop(w.why);
         return false;
     }
-    fw_ring_set(ring, first + 1, fw_claim(slot, fw_clock_ns(CLOCK_THREAD_CPUTIME_ID)));
+    fw_ring_set(ring, first + 1, fw_claim(slot, now_ns));
     fw_ring_set(ring, first + 2, scope);
     fw_ring_set(ring, first, fw_record_header(FW_RECORD_SAMPLE, flags, ring->cursor - first));
     fw_ring_publish(ring);
