@@ -8,6 +8,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,13 @@ def test_a_push_without_profiles_is_accepted(start_server: Start) -> None:
     assert server.ask("POST", PUSH, b"", {"Content-Type": PROTO}).status == 200
     assert server.ask("POST", PUSH, b"{}", {"Content-Type": JSON}).status == 200
     assert_unharmed(server)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
 
 
 def zeros_bomb(size_bytes: int) -> bytes:
@@ -219,10 +227,16 @@ def test_a_name_of_another_site_is_refused(server: ServerProcess) -> None:
 
 def test_a_torn_request_harms_nobody(start_server: Start) -> None:
     server = start_server()
-    for text in (b"POST ", b"\x00" * 1000, f"POST {PUSH} HTTP/1.1\r\nContent-Length: 99\r\n\r\nx".encode()):
+    head = f"POST {PUSH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {PROTO}\r\n".encode()
+    torn = (head + b"Content-Length: 99\r\n\r\nx", head + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab")
+    badly_chunked = head + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nab"
+    for text in (b"POST ", b"\x00" * 1000, *torn, badly_chunked):
         with socket.create_connection((server.host, server.port), timeout=DEADLINE_S) as connection:
             connection.sendall(text)
     assert_unharmed(server)
+    # Both kinds of end are the sender's fault, and are counted as such.
+    wait_until(lambda: server.metric('flamewire_rejected_total{reason="torn_body"}') >= 2)
+    assert server.metric('flamewire_rejected_total{reason="defect"}') == 0
 
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import PayloadEncodingError
 
 from flamewire_server.errors import Code, OverloadedError, RequestError
 
@@ -144,6 +145,10 @@ async def read_body(request: web.Request, *, limit_bytes: int, lease: BodyLease)
                     raise _too_large(limit_bytes)
                 lease.take(len(chunk))
                 chunks.append(chunk)
+    except (ConnectionError, web.RequestPayloadError, PayloadEncodingError) as error:
+        raise RequestError(
+            "invalid_argument", "the body broke off; send it whole", reason="torn_body"
+        ) from error
     except TimeoutError as error:
         raise RequestError(
             "deadline_exceeded",
