@@ -27,6 +27,7 @@ import interpreters  # noqa: E402 -- stands in .ci, which is no package
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 UNPACKED_PYTHONS = {"3.14", "3.15"}  # .ci/newer-cpython.sh can bring these
+FUZZ_S = 300
 
 CI = os.environ.get("CI", "").lower() in ("1", "true")
 STATE = ROOT / ".nox"
@@ -362,7 +363,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False, requires=["wheel-sdk", "wheel-server"])
 def deep(session: nox.Session) -> None:
-    """Run what takes long: the tests marked deep of all packages."""
-    need(session, "strace")
+    """Run what takes long: sanitizers and soak (the tests marked deep), and the fuzzing of the server's core."""
+    need(session, "rust", "compiler", "strace")
     install(session, "sdk", "server", "e2e", wheels=(SDK, SERVER))
     pytest(session, "-m", "deep", str(SDK / "tests"), str(SERVER / "tests"))
+    checked = ["--config", "profile.release.package.flamewire-core.overflow-checks=true"]
+    fuzz = ["--release", "--locked", "--package", "flamewire-core", "--example", "fuzz", *checked]
+    cargo(session, "run", "--quiet", *fuzz, "--", str(FUZZ_S))
