@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -169,7 +170,7 @@ def test_decorates_coroutine_functions(tags: Tags, labels: Labels) -> None:
     async def main() -> tuple[dict[str, str], dict[str, str]]:
         return await cart(), labels()
 
-    assert asyncio.iscoroutinefunction(cart)
+    assert inspect.iscoroutinefunction(cart)
     assert asyncio.run(main()) == ({"route": "/cart"}, {})
 
 
