@@ -74,14 +74,16 @@ def test_timers_rest_when_somebody_takes_the_signal_over(sampler: None) -> None:
     """Else the newcomer gets our signals, and the default action that it may leave behind would kill us."""
     seen: list[int] = []
     signal.signal(signal.SIGPROF, lambda number, _: seen.append(number))
-    _native.poll()
-    before = len(seen)
-    spin_for(0.1)
-    _native.take_window()
-    spin_for(0.1)
-    assert len(seen) <= before + 1
-    assert _native.stats()["dropped"] == {"signal_taken": 1}
-    signal.signal(signal.SIGPROF, signal.SIG_IGN)
+    try:
+        _native.poll()
+        before = len(seen)
+        spin_for(0.1)
+        _native.take_window()
+        spin_for(0.1)
+        assert len(seen) <= before + 1
+        assert _native.stats()["dropped"] == {"signal_taken": 1}
+    finally:
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
 
 
 def test_after_stop_a_late_signal_is_harmless() -> None:
