@@ -194,12 +194,14 @@ def test_data_and_folder_and_catalog_are_fsynced_before_the_acknowledgement(
                 for index, line in enumerate(lines)
                 if re.search(r"fsync\(\d+<[^>]*/\d{4}-\d\d-\d\d>", line)
             ]
+            assert folder, "no folder was fsynced"
             assert last_write < synced < renamed < folder[-1] < acknowledged
         wal = [
             index
             for index, line in enumerate(lines)
             if re.search(r"f(data)?sync\(.*catalog\.sqlite-wal>", line)
         ]
+        assert wal, "the catalog was not fsynced"
         assert folder[-1] < wal[-1] < acknowledged
     server.process.send_signal(signal.SIGTERM)
 
