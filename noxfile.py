@@ -299,7 +299,8 @@ def sdk(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel-server"])
 def server(session: nox.Session) -> None:
-    """Test the server: its Python, its API and its Rust core."""
+    """Test the server: its Python, its API, kill -9, and its Rust core."""
+    need(session, "strace")
     need(session, "strace")
     install(session, "server", wheels=(SERVER,))
     pytest(session, str(SERVER / "tests"), f"--ignore={SERVER / 'tests' / 'e2e'}")
@@ -320,8 +321,7 @@ def ui(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel-sdk", "wheel-server"])
 def e2e(session: nox.Session) -> None:
-    """Test SDK and server together: accuracy, a foreign SDK, kill -9, fsync before acknowledgement."""
-    need(session, "strace")
+    """Test SDK and server together: accuracy, a foreign SDK, the demo."""
     install(session, "e2e", wheels=(SDK, SERVER))
     pytest(session, str(SERVER / "tests" / "e2e"))
 
@@ -363,7 +363,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False, requires=["wheel-sdk", "wheel-server"])
 def deep(session: nox.Session) -> None:
-    """Run what takes long: sanitizers and soak (the tests marked deep), and the fuzzing of the server's core."""
+    """Run what takes long: sanitizers and soak (tests marked deep), fuzzing of the server's core."""
     need(session, "rust", "compiler", "strace")
     install(session, "sdk", "server", "e2e", wheels=(SDK, SERVER))
     pytest(session, "-m", "deep", str(SDK / "tests"), str(SERVER / "tests"))
