@@ -125,7 +125,6 @@ typedef struct {
     bool started;                     /* between start and stop */
     bool suspended;                   /* SIGPROF is in other hands: no timers; under threads_lock */
     uint64_t process_base_ns;
-    uint64_t started_mono_ns;
     uint64_t last_listing_mono_ns;
     uint32_t listing;                 /* number of the current task listing */
     fw_totals totals;

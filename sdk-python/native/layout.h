@@ -23,7 +23,7 @@ typedef struct {
     uint32_t bytes_length, bytes_data;
 
     uint64_t code_type, none;  /* addresses */
-    uint64_t bitmap_type, array_type, collision_type;   /* HAMT nodes, learned at start; 0 where not met */
+    uint64_t bitmap_type, array_type;      /* HAMT nodes, learned at start */
 } fw_layout_t;
 
 enum { FW_FRAME_BYTES = 128, FW_CODE_BYTES = 256 };    /* the most that frame_size and code_size may be */

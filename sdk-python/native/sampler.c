@@ -150,7 +150,6 @@ static PyObject *start(PyObject *module, PyObject *args, PyObject *kwargs) {
     fw_window_reset();
     fw.started = true;
     fw.suspended = false;
-    fw.started_mono_ns = fw_clock_ns(CLOCK_MONOTONIC);
     fw.process_base_ns = fw_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     fw_list_threads(true);
     pthread_mutex_unlock(&fw.reader_lock);

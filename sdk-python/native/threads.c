@@ -228,6 +228,6 @@ void fw_fork_child(void) {
         atomic_store(&fw.dropped[i], 0);
     }
     fw.process_base_ns = 0;
-    fw.started_mono_ns = fw.last_listing_mono_ns = fw_clock_ns(CLOCK_MONOTONIC);
+    fw.last_listing_mono_ns = fw_clock_ns(CLOCK_MONOTONIC);
     fw_attach(fw_gettid(), true, 0, excluded);
 }
