@@ -11,6 +11,10 @@ use crate::rows::{NewStacks, Slice, row_group, slices};
 use crate::samples::{self, RowGroup};
 use crate::symbols;
 
+/// Services share a row group up to this many rows: opening a group costs as much as reading thousands of rows, and
+/// a dictionary of stacks is worth its bytes only where it is used often. A larger service has a group of its own.
+const SHARED_GROUP_ROWS: usize = 16_384;
+
 const NS_PER_DAY: i64 = 86_400 * 1_000_000_000;
 
 /// A series that has rows in a block, and the times between which they lie.
@@ -143,14 +147,13 @@ impl Encoder {
             let durable = known.touch(&(tenant.to_owned(), service.to_owned(), day));
             let mut finder = NewStacks { service, durable, fresh: HashedSet::default(), frames: &mut frames };
             for of_type in of_service.chunk_by(|a, b| a.series.profile_type == b.series.profile_type) {
-                groups.push(row_group(of_type, &mut finder));
+                add_rows(&mut groups, row_group(of_type, &mut finder));
             }
             if !finder.fresh.is_empty() {
                 new_stacks.push((service.to_owned(), finder.fresh.into_iter().collect()));
             }
         }
         drop(known);
-        groups.retain(|group| group.rows() > 0);
         let rows = groups.iter().map(RowGroup::rows).sum();
         let series = series_entries(&slices);
         let (Some(time_min_ns), Some(time_max_ns)) =
@@ -171,6 +174,14 @@ impl Encoder {
             series,
             new_stacks,
         }))
+    }
+}
+
+/// Adds the rows of one (service, profile type): to the last row group while that is small, else to a new one.
+fn add_rows(groups: &mut Vec<RowGroup>, rows: RowGroup) {
+    match groups.last_mut() {
+        Some(last) if last.rows() + rows.rows() <= SHARED_GROUP_ROWS => last.append(rows),
+        _ => groups.push(rows),
     }
 }
 

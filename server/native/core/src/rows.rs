@@ -93,10 +93,6 @@ struct Row {
 /// Sorts the samples of the slices by (stack, series, time): one hash look-up a row, then a counting sort.
 pub fn row_group<'a>(slices: &[Slice<'a>], new: &mut NewStacks<'a, '_, '_>) -> RowGroup {
     let mut group = RowGroup::default();
-    if let Some(first) = slices.first() {
-        group.service.clone_from(&first.series.service);
-        group.profile_type.clone_from(&first.series.profile_type);
-    }
     let mut numbers: HashedMap<u32> = HashedMap::default();
     let (mut stacks, mut counts): (Vec<i64>, Vec<usize>) = (Vec::new(), Vec::new());
     let mut rows = Vec::new();
@@ -118,6 +114,9 @@ pub fn row_group<'a>(slices: &[Slice<'a>], new: &mut NewStacks<'a, '_, '_>) -> R
     group.spans = spans.columns;
     let rows = counting_sort(&rows, &stacks, &counts);
     emit(&mut group, slices, &stacks, rows);
+    if let Some(first) = slices.first() {
+        group.parts.push((first.series.service.clone(), first.series.profile_type.clone(), group.rows()));
+    }
     group
 }
 

@@ -39,11 +39,11 @@ pub struct SpanColumns {
     pub name: String,
 }
 
-/// The columns of one (service, profile type), sorted by (stack, series, time).
+/// The rows of one or more (service, profile type), each sorted by (stack, series, time).
 #[derive(Default)]
 pub struct RowGroup {
-    pub service: String,
-    pub profile_type: String,
+    /// (service, profile type, number of rows), in order.
+    pub parts: Vec<(String, String, usize)>,
     pub series: Vec<i64>,
     pub profile_id: Vec<FixedLenByteArray>,
     pub time_ns: Vec<i64>,
@@ -57,6 +57,19 @@ pub struct RowGroup {
 impl RowGroup {
     pub fn rows(&self) -> usize {
         self.value.len()
+    }
+
+    /// Appends the rows of another group.
+    pub fn append(&mut self, mut other: Self) {
+        let first_span = self.spans.len() as u32;
+        self.parts.append(&mut other.parts);
+        self.series.append(&mut other.series);
+        self.profile_id.append(&mut other.profile_id);
+        self.time_ns.append(&mut other.time_ns);
+        self.stack.append(&mut other.stack);
+        self.value.append(&mut other.value);
+        self.span.extend(other.span.into_iter().map(|span| span.map(|index| index + first_span)));
+        self.spans.append(&mut other.spans);
     }
 }
 
@@ -93,9 +106,13 @@ pub fn write(groups: &[RowGroup]) -> Result<Vec<u8>> {
 }
 
 fn write_group<W: Write + Send>(mut writer: SerializedRowGroupWriter<'_, W>, group: &RowGroup) -> Result<()> {
-    let constant = |text: &str| vec![ByteArray::from(Bytes::copy_from_slice(text.as_bytes())); group.rows()];
-    put::<ByteArrayType, _>(&mut writer, &constant(&group.service), None)?;
-    put::<ByteArrayType, _>(&mut writer, &constant(&group.profile_type), None)?;
+    let texts = |text: fn(&(String, String, usize)) -> &str| -> Vec<ByteArray> {
+        let repeated =
+            |part| std::iter::repeat_n(ByteArray::from(Bytes::copy_from_slice(text(part).as_bytes())), part.2);
+        group.parts.iter().flat_map(repeated).collect()
+    };
+    put::<ByteArrayType, _>(&mut writer, &texts(|part| &part.0), None)?;
+    put::<ByteArrayType, _>(&mut writer, &texts(|part| &part.1), None)?;
     put::<Int64Type, _>(&mut writer, &group.series, None)?;
     put::<FixedLenByteArrayType, _>(&mut writer, &group.profile_id, None)?;
     put::<Int64Type, _>(&mut writer, &group.time_ns, None)?;

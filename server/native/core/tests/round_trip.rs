@@ -287,6 +287,36 @@ fn series_come_in_the_order_of_their_row_groups() {
     assert_eq!(services, ["a", "b"]);
 }
 
+#[test]
+fn large_files_are_read_in_parts_and_small_services_beside_large_ones() {
+    let mut random = Random::new(3);
+    let mut large = |_| {
+        let stacks = (0..15_000).map(|number| format!("f{};g{};h{}", number % 25, number / 25 % 25, number / 625));
+        let samples = stacks.map(|stack| sample(&stack, 1 + random.below(1 << 50) as i64));
+        Profile { types: vec![CPU], period: CPU, time_ns: NOW_NS, samples: samples.collect() }
+    };
+    let profiles: Vec<Profile> = (0..10).map(&mut large).collect();
+    let small = || vec![pprof(&Profile::cpu(&[("main;work", 5), ("f0;g0;h0", 7)]))];
+    let mut store = Store::new();
+    store.push(&push(&[
+        (labels("a-small"), small()),
+        (labels("large"), profiles.iter().map(pprof).collect()),
+        (labels("z-small"), small()),
+    ]));
+    assert!(std::fs::metadata(&store.samples[0]).unwrap().len() > 1 << 20, "the file is read in parts");
+    let total = |service: &str| {
+        let series = store.fingerprints(|entry| entry.service() == service);
+        store.tree(&series, NOW_NS, NOW_NS, None).total()
+    };
+    let pushed: i64 = profiles.iter().flat_map(|profile| &profile.samples).map(|sample| sample.values[0]).sum();
+    assert_eq!((total("a-small"), total("large"), total("z-small")), (12, pushed, 12));
+    assert_eq!(store.all().total(), pushed + 24);
+    let samples = profiles.iter().flat_map(|profile| &profile.samples);
+    let series = store.fingerprints(|entry| entry.service() == "large");
+    let want = model(samples.map(|sample| (sample.stack.as_slice(), sample.values[0])));
+    assert_eq!(bars(&store.tree(&series, 0, i64::MAX, None), 0), want);
+}
+
 /// A random history of pushes of several services, sample types, labels, spans and days.
 struct History {
     store: Store,
