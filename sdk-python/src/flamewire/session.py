@@ -141,7 +141,7 @@ class Session:
         """End the window now and wait until each upload is delivered or refused; returns whether that was
         reached.
 
-         Blocks for at most ``timeout_s`` (default: the option ``timeout_s``).
+        Blocks for at most ``timeout_s`` (default: the option ``timeout_s``).
         """
         deadline_s = time.monotonic() + (self.options.timeout_s if timeout_s is None else timeout_s)
         with self._changed:
