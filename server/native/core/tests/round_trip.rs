@@ -292,7 +292,7 @@ fn large_files_are_read_in_parts_and_small_services_beside_large_ones() {
     let mut random = Random::new(3);
     let mut large = |_| {
         let stacks = (0..15_000).map(|number| format!("f{};g{};h{}", number % 25, number / 25 % 25, number / 625));
-        let samples = stacks.map(|stack| sample(&stack, 1 + random.below(1 << 50) as i64));
+        let samples = stacks.map(|stack| sample(&stack, 1 + random.below(1 << 44) as i64));
         Profile { types: vec![CPU], period: CPU, time_ns: NOW_NS, samples: samples.collect() }
     };
     let profiles: Vec<Profile> = (0..10).map(&mut large).collect();
