@@ -206,7 +206,10 @@ class Deadline:
 def learn() -> set[tuple[Key, Key]]:
     # Creating a coroutine is no call to sys.setprofile, but its frame runs for a moment.
     created_in = next(code for code in gathered.__code__.co_consts if isinstance(code, CodeType))
-    known = {(key(worker.__code__), key(Deadline.__call__.__code__))}
+    known = {
+        (key(worker.__code__), key(Deadline.__call__.__code__)),
+        (key(run_async.__code__), key(gathered.__code__)),
+    }
     pairs: set[tuple[Key, Key]] = known | {(key(created_in), key(step.__code__))}
 
     def note(frame: FrameType, event: str, _: Any) -> None:
