@@ -249,7 +249,8 @@ class Reader:
         start_ns: int,
         step_ns: int,
         steps: int,
-    ) -> list[list[tuple[int, int]]]:
+        count_profiles: bool = False,
+    ) -> list[list[tuple[int, int, int]]]:
         """Sum values per group and time step.
 
         Args:
@@ -259,10 +260,12 @@ class Reader:
             start_ns: exclusive: the first step is start_ns < t <= start_ns + step_ns.
             step_ns: width of a step, at least 1.
             steps: number of steps.
+            count_profiles: also count the distinct profile ids of each step; costs reading the ids.
 
         Returns:
-            One list per group (up to the highest index in groups): (k, sum) with k = 1..steps for
+            One list per group (up to the highest index in groups): (k, sum, profiles) with k = 1..steps for
             start_ns + (k-1)*step_ns < t <= start_ns + k*step_ns; steps without samples are left out.
+            profiles is 0 where count_profiles is false.
 
         Raises:
             ValueError: series and groups differ in length, or a step makes no sense.

@@ -172,6 +172,42 @@ def test_series_hold_what_happened_in_the_step_before_their_point(server: Server
     assert points == [(0, 6), (10_000, 24), (30_000, 32)]
 
 
+def test_an_average_is_the_sum_over_the_number_of_profiles(server: ServerProcess) -> None:
+    start_ms = now_ms() - 60_000
+    labels = {"a": {"route": "/a"}, "b": {"route": "/b"}}
+    for offset_ms, value in ((0, 10), (1000, 30), (10_001, 7)):
+        profile = make_profile(
+            {"a": value, "a;c": 2, "b": 1}, labels=labels, time_ns=(start_ms + offset_ms) * 10**6
+        )
+        server.push(make_push("average", profile))
+
+    def points(**fields: object) -> dict[str, list[tuple[int, float]]]:
+        reply = server.query(
+            "SelectSeries",
+            profile_typeID=CPU,
+            label_selector='{service_name="average"}',
+            start=start_ms,
+            end=start_ms + 20_000,
+            step=10,
+            aggregation="TIME_SERIES_AGGREGATION_TYPE_AVERAGE",
+            **fields,
+        )
+        return {
+            "".join(pair["value"] for pair in one.get("labels", [])): [
+                (int(point["timestamp"]) - start_ms, point["value"]) for point in one["points"]
+            ]
+            for one in reply["series"]
+        }
+
+    # A profile whose samples stand in two series counts once.
+    assert points() == {"": [(0, 13), (10_000, 33), (20_000, 10)]}
+    assert points(group_by=["route"]) == {
+        "": [(0, 2), (10_000, 2), (20_000, 2)],
+        "/a": [(0, 10), (10_000, 30), (20_000, 7)],
+        "/b": [(0, 1), (10_000, 1), (20_000, 1)],
+    }
+
+
 def test_series_are_grouped_and_the_largest_kept(server: ServerProcess) -> None:
     labels = {"a": {"route": "/a"}, "b": {"route": "/b"}, "c": {"route": "/c"}}
     for pod in ("p1", "p2"):

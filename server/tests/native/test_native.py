@@ -257,18 +257,25 @@ def test_totals_by_group_and_step(tmp_path: Path) -> None:
     profiles = [
         cpu_pprof({"main": value}, time_ns=NOW_NS + at * second) for at, value in ((0, 1), (15, 2), (16, 4))
     ]
-    blocks = encode(decode(push_body(*profiles)), decode(push_body(*profiles[:1], region="eu")))
+    pushes = push_body(*profiles, profile_id=""), push_body(*profiles[:1], profile_id="", region="eu")
+    blocks = encode(*map(decode, pushes))
     files = store(tmp_path, *blocks)
     regions = [int(("region", "eu") in entry.labels) for entry in files.series]
-    totals = Reader().totals(
-        files.samples,
-        series=files.fingerprints,
-        groups=regions,
-        start_ns=NOW_NS - 15 * second,
-        step_ns=15 * second,
-        steps=3,
-    )
-    assert totals == [[(1, 1), (2, 2), (3, 4)], [(1, 1)]]
+
+    def totals(groups: list[int], step_s: int, *, count: bool) -> list[list[tuple[int, int, int]]]:
+        return Reader().totals(
+            files.samples,
+            series=files.fingerprints,
+            groups=groups,
+            start_ns=NOW_NS - step_s * second,
+            step_ns=step_s * second,
+            steps=3,
+            count_profiles=count,
+        )
+
+    assert totals(regions, 15, count=False) == [[(1, 1, 0), (2, 2, 0), (3, 4, 0)], [(1, 1, 0)]]
+    assert totals(regions, 15, count=True) == [[(1, 1, 1), (2, 2, 1), (3, 4, 1)], [(1, 1, 1)]]
+    assert totals([0, 0], 20, count=True) == [[(1, 2, 2), (2, 6, 2)]]
     with pytest.raises(ValueError, match="groups"):
         Reader().totals([], series=[1], groups=[], start_ns=0, step_ns=1, steps=1)
     with pytest.raises(ValueError, match="step_ns"):

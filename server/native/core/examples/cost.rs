@@ -134,7 +134,7 @@ fn main() {
 
     let reader = Reader::new(8_000_000);
     let query = |series: &[i64], start_ns, end_ns| {
-        let query = TreeQuery { series, start_ns, end_ns, span_ids: None };
+        let query = TreeQuery { series, start_ns, end_ns, ..TreeQuery::default() };
         reader.tree("tenant", &sample_files, &symbol_files, &query).unwrap()
     };
     timed("cold: {} with footers and symbols", profiles, "profile", || query(&series, 0, i64::MAX));
@@ -155,6 +155,7 @@ fn main() {
         start_ns: NOW_NS - 15_000_000_000,
         step_ns: 15_000_000_000,
         steps: 200,
+        count_profiles: false,
     };
     timed("totals by service", profiles, "profile", || reader.totals(&sample_files, &totals).unwrap());
     if std::env::args().nth(4).is_none() {

@@ -64,7 +64,7 @@ fn read_all(folder: &Path, block: &EncodedBlock, series: &[i64], intact: bool) {
     let (samples, symbols) = (vec![path("samples")], vec![path("symbols")]);
     let reader = Reader::new(1000);
     for span_ids in [None, Some([0xAA, 1].as_slice())] {
-        let query = TreeQuery { series, start_ns: i64::MIN, end_ns: i64::MAX, span_ids };
+        let query = TreeQuery { series, start_ns: i64::MIN, end_ns: i64::MAX, span_ids, ..TreeQuery::default() };
         match reader.tree("fuzz", &samples, &symbols, &query) {
             Ok(tree) => {
                 for max_nodes in [0, 1, 5] {
@@ -81,8 +81,14 @@ fn read_all(folder: &Path, block: &EncodedBlock, series: &[i64], intact: bool) {
         }
     }
     let groups: Vec<u32> = (0..series.len() as u32).collect();
-    let query =
-        TotalsQuery { series, groups: &groups, start_ns: block.time_min_ns.saturating_sub(1), step_ns: 7, steps: 9 };
+    let query = TotalsQuery {
+        series,
+        groups: &groups,
+        start_ns: block.time_min_ns.saturating_sub(1),
+        step_ns: 7,
+        steps: 9,
+        count_profiles: false,
+    };
     let totals = reader.totals(&samples, &query);
     assert!(!intact || totals.is_ok());
 }

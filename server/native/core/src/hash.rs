@@ -11,6 +11,9 @@ pub type NumberedMap<V> = hashbrown::HashMap<u64, V, BuildHasherDefault<PassThro
 /// A set of keys that already are hashes.
 pub type HashedSet = hashbrown::HashSet<i64, BuildHasherDefault<PassThrough>>;
 
+/// Profiles by (number of ours, profile id).
+pub type ProfileSet = hashbrown::HashSet<(u64, u128), BuildHasherDefault<PassThrough>>;
+
 /// Hashes bytes, 64 bits.
 pub fn of_bytes(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)

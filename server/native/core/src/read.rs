@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use bytes::Bytes;
 
 use crate::error::BlockError;
-use crate::hash::{HashedMap, NumberedMap};
+use crate::hash::{HashedMap, NumberedMap, ProfileSet};
 use crate::names::NameTree;
-use crate::scan::{Column, FileIndex, Filter};
+use crate::scan::{Column, FileIndex, Filter, IdColumn};
 use crate::symbols::{self, NamedFrame};
 use crate::tree::Tree;
 
 /// Memory that cached footers may take.
 const MAX_INDEX_BYTES: usize = 32 << 20;
 
-/// Which samples a tree sums.
+/// Which samples a tree sums; the default sums none.
+#[derive(Default)]
 pub struct TreeQuery<'a> {
     /// Fingerprints, any order.
     pub series: &'a [i64],
@@ -25,6 +26,10 @@ pub struct TreeQuery<'a> {
     pub end_ns: i64,
     /// Only samples with one of these as span id or child span id.
     pub span_ids: Option<&'a [i64]>,
+    /// Only samples of these profiles, by id as a big-endian number.
+    pub profile_ids: Option<&'a [u128]>,
+    /// Only samples of these traces, by id as a big-endian number.
+    pub trace_ids: Option<&'a [u128]>,
 }
 
 /// Which samples time series sum, and into which steps: step k = 1.. is start + (k-1)*step < t <= start + k*step.
@@ -39,6 +44,19 @@ pub struct TotalsQuery<'a> {
     pub step_ns: i64,
     /// Number of steps.
     pub steps: u32,
+    /// Whether to count the profiles of each step, which costs reading their ids.
+    pub count_profiles: bool,
+}
+
+/// What the samples of one group and one step come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepTotal {
+    /// k, from 1.
+    pub step: u32,
+    /// Sum of the values.
+    pub sum: i64,
+    /// Distinct profiles; 0 where the query does not count them.
+    pub profiles: u32,
 }
 
 /// Reads blocks; holds footers by file and a name tree per tenant.
@@ -72,8 +90,15 @@ impl Reader {
         let names = names.read().unwrap_or_else(PoisonError::into_inner);
         let series = sorted(query.series);
         let spans = query.span_ids.map(sorted);
-        let filter =
-            Filter { series: &series, start_ns: query.start_ns, end_ns: query.end_ns, span_ids: spans.as_deref() };
+        let (profiles, traces) = (query.profile_ids.map(sorted), query.trace_ids.map(sorted));
+        let filter = Filter {
+            series: &series,
+            start_ns: query.start_ns,
+            end_ns: query.end_ns,
+            span_ids: spans.as_deref(),
+            profile_ids: profiles.as_deref(),
+            trace_ids: traces.as_deref(),
+        };
         let mut sums = Sums { values: vec![0i64; names.parents.len()], missing_rows: 0, missing_value: 0 };
         for path in sample_files {
             self.index(path)?.scan(path, &filter, |group, rows| {
@@ -98,19 +123,22 @@ impl Reader {
     }
 
     /// Sums values per group and step; each group's list is sorted by step and has no empty steps.
-    pub fn totals(&self, sample_files: &[String], query: &TotalsQuery<'_>) -> Result<Vec<Vec<(u32, i64)>>, BlockError> {
+    pub fn totals(&self, sample_files: &[String], query: &TotalsQuery<'_>) -> Result<Vec<Vec<StepTotal>>, BlockError> {
         let group_count = query.groups.iter().max().map_or(0, |&last| last as usize + 1);
         let mut groups: HashedMap<u32> = HashedMap::default();
         groups.extend(query.series.iter().copied().zip(query.groups.iter().copied()));
         let series = sorted(query.series);
         let span = i128::from(query.step_ns.max(1)) * i128::from(query.steps);
         let end_ns = i64::try_from(i128::from(query.start_ns) + span).unwrap_or(i64::MAX);
-        let filter = Filter { series: &series, start_ns: query.start_ns.saturating_add(1), end_ns, span_ids: None };
-        let mut sums: NumberedMap<i64> = NumberedMap::default();
+        let filter =
+            Filter { series: &series, start_ns: query.start_ns.saturating_add(1), end_ns, ..Filter::default() };
+        let mut sums: NumberedMap<StepTotal> = NumberedMap::default();
+        let mut seen: ProfileSet = ProfileSet::default();
         for path in sample_files {
             self.index(path)?.scan(path, &filter, |group, rows| {
                 let (series, times) = (group.values(Column::Series)?, group.values(Column::Time)?);
                 let values = group.values(Column::Value)?;
+                let ids = if query.count_profiles { group.ids(IdColumn::Profile)? } else { Vec::new() };
                 let mut last = (0, 0);
                 rows.for_each(|row| {
                     let fingerprint = series.get(row);
@@ -119,20 +147,23 @@ impl Reader {
                     }
                     let step =
                         (times.get(row).wrapping_sub(query.start_ns) as u64).div_ceil(query.step_ns.max(1) as u64);
-                    let sum = sums.entry(u64::from(last.1) << 32 | step).or_insert(0);
-                    *sum = sum.saturating_add(values.get(row));
+                    let key = u64::from(last.1) << 32 | step;
+                    let total = sums.entry(key).or_insert(StepTotal { step: step as u32, ..StepTotal::default() });
+                    total.sum = total.sum.saturating_add(values.get(row));
+                    let id = ids.get(row).copied().flatten();
+                    total.profiles += u32::from(id.is_some_and(|id| seen.insert((key, id))));
                 });
                 Ok(())
             })?;
         }
         let mut lists = vec![Vec::new(); group_count];
-        for (key, sum) in sums {
+        for (key, total) in sums {
             if let Some(list) = lists.get_mut((key >> 32) as usize) {
-                list.push((key as u32, sum));
+                list.push(total);
             }
         }
         for list in &mut lists {
-            list.sort_unstable();
+            list.sort_unstable_by_key(|total| total.step);
         }
         Ok(lists)
     }
@@ -182,7 +213,7 @@ impl Reader {
     }
 }
 
-fn sorted(numbers: &[i64]) -> Vec<i64> {
+fn sorted<T: Copy + Ord>(numbers: &[T]) -> Vec<T> {
     let mut numbers = numbers.to_vec();
     numbers.sort_unstable();
     numbers.dedup();

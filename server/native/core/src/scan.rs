@@ -6,8 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use parquet::basic::Type;
 use parquet::column::reader::get_column_reader;
-use parquet::data_type::Int64Type;
+use parquet::data_type::{DataType, FixedLenByteArrayType, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
@@ -31,6 +32,16 @@ pub enum Column {
 
 const COLUMNS: [&str; 6] = ["series", "time_ns", "stack", "value", "span_id", "child_span_id"];
 
+/// Columns of 16 bytes, read only where a query names ids; their order is that of `ID_COLUMNS`.
+#[derive(Clone, Copy)]
+#[repr(usize)]
+pub enum IdColumn {
+    Profile,
+    Trace,
+}
+
+const ID_COLUMNS: [&str; 2] = ["profile_id", "trace_id"];
+
 /// Files up to this size are read whole: one system call beats one per column.
 const SMALL_FILE_BYTES: u64 = 1 << 20;
 
@@ -43,6 +54,7 @@ pub struct FileIndex {
 struct GroupIndex {
     rows: usize,
     columns: Vec<ColumnIndex>,
+    id_columns: Vec<ColumnIndex>,
 }
 
 struct ColumnIndex {
@@ -51,7 +63,8 @@ struct ColumnIndex {
     all_null: bool,
 }
 
-/// Which rows a query takes.
+/// Which rows a query takes; the default takes none, for want of series.
+#[derive(Default)]
 pub struct Filter<'a> {
     /// Sorted fingerprints.
     pub series: &'a [i64],
@@ -61,6 +74,10 @@ pub struct Filter<'a> {
     pub end_ns: i64,
     /// Sorted span ids, matched against both span columns.
     pub span_ids: Option<&'a [i64]>,
+    /// Sorted profile ids.
+    pub profile_ids: Option<&'a [u128]>,
+    /// Sorted trace ids.
+    pub trace_ids: Option<&'a [u128]>,
 }
 
 /// The values of one column in one row group.
@@ -110,7 +127,7 @@ impl FileIndex {
     /// About how much memory it takes.
     pub fn weight_bytes(&self) -> usize {
         const COLUMN_BYTES: usize = 700;
-        self.groups.len() * COLUMNS.len() * COLUMN_BYTES + 200
+        self.groups.len() * (COLUMNS.len() + ID_COLUMNS.len()) * COLUMN_BYTES + 200
     }
 
     /// Calls `visit` with every row group that has rows for the query, and the rows.
@@ -140,12 +157,14 @@ impl FileIndex {
 impl GroupIndex {
     fn of(group: &RowGroupMetaData, file_size: u64) -> Result<Self> {
         let rows = usize::try_from(group.num_rows()).map_err(|_| general("a row group has a negative size"))?;
-        let column = |name: &&str| {
-            let metadata = (group.columns().iter().find(|column| column.column_path().string() == *name))
+        let column = |name: &str, wanted: Type| {
+            let metadata = (group.columns().iter().find(|column| column.column_path().string() == name))
                 .ok_or_else(|| general(&format!("column {name} is missing")))?;
-            ColumnIndex::of(metadata, rows, file_size)
+            ColumnIndex::of(metadata, wanted, rows, file_size)
         };
-        Ok(Self { rows, columns: COLUMNS.iter().map(column).collect::<Result<_>>()? })
+        let columns = COLUMNS.iter().map(|name| column(name, Type::INT64)).collect::<Result<_>>()?;
+        let id_columns = ID_COLUMNS.iter().map(|name| column(name, Type::FIXED_LEN_BYTE_ARRAY));
+        Ok(Self { rows, columns, id_columns: id_columns.collect::<Result<_>>()? })
     }
 
     fn bounds(&self, column: Column) -> Option<(i64, i64)> {
@@ -160,14 +179,15 @@ impl GroupIndex {
         });
         let all_null = |column| self.columns.get(column as usize).is_some_and(|column| column.all_null);
         let in_spans = filter.span_ids.is_none() || !(all_null(Column::SpanId) && all_null(Column::ChildSpanId));
-        self.rows > 0 && in_time && in_series && in_spans
+        let no_traces = self.id_columns.get(IdColumn::Trace as usize).is_some_and(|column| column.all_null);
+        self.rows > 0 && in_time && in_series && in_spans && !(filter.trace_ids.is_some() && no_traces)
     }
 }
 
 impl ColumnIndex {
-    fn of(metadata: &ColumnChunkMetaData, rows: usize, file_size: u64) -> Result<Self> {
-        if metadata.column_type() != parquet::basic::Type::INT64 {
-            return Err(general(&format!("column {} is not INT64", metadata.column_path())));
+    fn of(metadata: &ColumnChunkMetaData, wanted: Type, rows: usize, file_size: u64) -> Result<Self> {
+        if metadata.column_type() != wanted {
+            return Err(general(&format!("column {} is not {wanted}", metadata.column_path())));
         }
         let start = metadata.dictionary_page_offset().unwrap_or_else(|| metadata.data_page_offset());
         let in_file = start >= 0
@@ -181,7 +201,8 @@ impl ColumnIndex {
                 let bounds = statistics.min_opt().zip(statistics.max_opt()).map(|(&min, &max)| (min, max));
                 (bounds, statistics.null_count_opt())
             }
-            _ => (None, None),
+            Some(other) => (None, other.null_count_opt()),
+            None => (None, None),
         };
         Ok(Self { metadata: metadata.clone(), bounds, all_null: nulls == Some(rows as u64) })
     }
@@ -198,7 +219,7 @@ impl Group<'_> {
     pub fn values(&self, column: Column) -> Result<Values> {
         match self.index.bounds(column) {
             Some((min, max)) if min == max => Ok(Values::Constant(min)),
-            _ => self.read(column, None).map(Values::Each),
+            _ => self.read::<Int64Type>(self.index.columns.get(column as usize), None).map(Values::Each),
         }
     }
 
@@ -232,22 +253,41 @@ impl Group<'_> {
             };
             rows.keep(|row| has(&spans, row) || has(&children, row));
         }
+        for (column, wanted) in [(IdColumn::Profile, filter.profile_ids), (IdColumn::Trace, filter.trace_ids)] {
+            if let Some(wanted) = wanted {
+                let ids = self.ids(column)?;
+                rows.keep(|row| ids.get(row).copied().flatten().is_some_and(|id| wanted.binary_search(&id).is_ok()));
+            }
+        }
         Ok(rows)
     }
 
     /// Reads a nullable column; nulls become 0, which no span id is.
     fn nullable(&self, column: Column) -> Result<Vec<i64>> {
         let mut levels = Vec::new();
-        let values = self.read(column, Some(&mut levels))?;
+        let values = self.read::<Int64Type>(self.index.columns.get(column as usize), Some(&mut levels))?;
         let mut values = values.into_iter();
         Ok(levels.iter().map(|&level| if level == 0 { 0 } else { values.next().unwrap_or(0) }).collect())
     }
 
-    fn read(&self, column: Column, levels: Option<&mut Vec<i16>>) -> Result<Vec<i64>> {
-        let Some(index) = self.index.columns.get(column as usize) else { return Err(general("a column is missing")) };
+    /// Reads a column of ids, big-endian; None is null.
+    pub fn ids(&self, column: IdColumn) -> Result<Vec<Option<u128>>> {
+        let index = self.index.id_columns.get(column as usize);
+        let is_nullable = index.is_some_and(|index| index.metadata.column_descr().max_def_level() > 0);
+        let mut levels = Vec::new();
+        let values = self.read::<FixedLenByteArrayType>(index, is_nullable.then_some(&mut levels))?;
+        let mut ids = values.iter().map(|id| id.data().try_into().ok().map(u128::from_be_bytes));
+        if is_nullable {
+            return Ok(levels.iter().map(|&level| if level == 0 { None } else { ids.next().flatten() }).collect());
+        }
+        Ok(ids.collect())
+    }
+
+    fn read<T: DataType>(&self, index: Option<&ColumnIndex>, levels: Option<&mut Vec<i16>>) -> Result<Vec<T::T>> {
+        let Some(index) = index else { return Err(general("a column is missing")) };
         let chunk = Arc::new(self.source.chunk(&index.metadata)?);
         let pages = SerializedPageReader::new(chunk, &index.metadata, self.index.rows, None)?;
-        let mut reader = typed::<Int64Type>(get_column_reader(index.metadata.column_descr_ptr(), Box::new(pages)))?;
+        let mut reader = typed::<T>(get_column_reader(index.metadata.column_descr_ptr(), Box::new(pages)))?;
         let mut values = Vec::with_capacity(self.index.rows.min(1 << 20));
         let mut read = 0;
         let mut levels = levels;

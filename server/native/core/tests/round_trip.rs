@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use flamewire_core::encode::{EncodedBlock, Encoder, SeriesEntry};
 use flamewire_core::limits::Limits;
 use flamewire_core::push::{Batch, decode_push};
-use flamewire_core::read::{Reader, TotalsQuery, TreeQuery};
+use flamewire_core::read::{Reader, StepTotal, TotalsQuery, TreeQuery};
 use flamewire_core::tree::Tree;
 use support::{
     Bar, CPU, NOW_NS, Profile, Random, Sample, gzip, labels, pprof, push, push_one, read_flamegraph, sample,
@@ -70,7 +70,7 @@ impl Store {
     }
 
     fn tree(&self, series: &[i64], start_ns: i64, end_ns: i64, span_ids: Option<&[i64]>) -> Tree {
-        let query = TreeQuery { series, start_ns, end_ns, span_ids };
+        let query = TreeQuery { series, start_ns, end_ns, span_ids, ..TreeQuery::default() };
         self.reader.tree(TENANT, &self.samples, &self.symbols, &query).unwrap()
     }
 
@@ -250,8 +250,12 @@ fn a_cut_or_foreign_block_is_an_error() {
             [whole[..whole.len() / 2].to_vec(), whole[..whole.len() - 1].to_vec(), Vec::new(), b"PAR1".to_vec()];
         for bytes in cases {
             std::fs::write(path, bytes).unwrap();
-            let query =
-                TreeQuery { series: &store.fingerprints(|_| true), start_ns: 0, end_ns: i64::MAX, span_ids: None };
+            let query = TreeQuery {
+                series: &store.fingerprints(|_| true),
+                start_ns: 0,
+                end_ns: i64::MAX,
+                ..TreeQuery::default()
+            };
             let reader = Reader::new(10);
             let error = reader.tree(TENANT, &store.samples, &store.symbols, &query).err().unwrap();
             assert!(error.to_string().contains(path.as_str()), "{error}");
@@ -262,7 +266,7 @@ fn a_cut_or_foreign_block_is_an_error() {
     assert!(
         store
             .reader
-            .tree(TENANT, &[gone], &[], &TreeQuery { series: &[1], start_ns: 0, end_ns: 1, span_ids: None })
+            .tree(TENANT, &[gone], &[], &TreeQuery { series: &[1], start_ns: 0, end_ns: 1, ..TreeQuery::default() })
             .is_err()
     );
 }
@@ -321,10 +325,14 @@ fn large_files_are_read_in_parts_and_small_services_beside_large_ones() {
 struct History {
     store: Store,
     samples: Vec<Pushed>,
+    /// Profiles pushed so far.
+    profiles: usize,
 }
 
 struct Pushed {
     fingerprint: i64,
+    /// Number of the profile.
+    profile: usize,
     time_ns: i64,
     span: i64,
     child: i64,
@@ -334,7 +342,7 @@ struct Pushed {
 
 fn history(seed: u64) -> History {
     let mut random = Random::new(seed);
-    let mut history = History { store: Store::new(), samples: Vec::new() };
+    let mut history = History { store: Store::new(), samples: Vec::new(), profiles: 0 };
     let names: Vec<String> = (0..1 + random.below(12)).map(|number| format!("f{number}")).collect();
     for _ in 0..1 + random.below(6) {
         let series: Vec<support::PushSeries> = (0..1 + random.below(3))
@@ -386,6 +394,7 @@ impl History {
         for (labels, profiles) in series {
             for bytes in profiles {
                 let profile = support::read_pprof(bytes);
+                self.profiles += 1;
                 for sample in &profile.samples {
                     if sample.values.iter().all(|&value| value == 0) {
                         continue;
@@ -419,6 +428,7 @@ impl History {
         };
         Pushed {
             fingerprint: self.store.series.iter().find(of_series).unwrap().fingerprint(),
+            profile: self.profiles,
             time_ns,
             span: span("span_id"),
             child: span("child_span_id"),
@@ -465,9 +475,9 @@ fn random_totals_match_the_model() {
         }
         let groups: Vec<u32> = (0..series.len() as u32).map(|number| number % 3).collect();
         let (start_ns, step_ns, steps) = (NOW_NS, 3_600 * SECOND, 30);
-        let query = TotalsQuery { series: &series, groups: &groups, start_ns, step_ns, steps };
+        let query = TotalsQuery { series: &series, groups: &groups, start_ns, step_ns, steps, count_profiles: true };
         let got = history.store.reader.totals(&history.store.samples, &query).unwrap();
-        let mut want: Vec<BTreeMap<u32, i64>> =
+        let mut want: Vec<BTreeMap<u32, (i64, BTreeSet<usize>)>> =
             vec![BTreeMap::new(); groups.iter().max().map_or(0, |last| *last as usize + 1)];
         for sample in &history.samples {
             let group = groups[series.iter().position(|&number| number == sample.fingerprint).unwrap()];
@@ -476,10 +486,17 @@ fn random_totals_match_the_model() {
                 right - step_ns < sample.time_ns && sample.time_ns <= right
             });
             if let Some(step) = step {
-                *want[group as usize].entry(step).or_default() += sample.value;
+                let (sum, profiles) = want[group as usize].entry(step).or_default();
+                *sum += sample.value;
+                profiles.insert(sample.profile);
             }
         }
-        let want: Vec<Vec<(u32, i64)>> = want.into_iter().map(|steps| steps.into_iter().collect()).collect();
+        let total = |(step, (sum, profiles)): (u32, (i64, BTreeSet<usize>))| StepTotal {
+            step,
+            sum,
+            profiles: profiles.len() as u32,
+        };
+        let want: Vec<Vec<StepTotal>> = want.into_iter().map(|steps| steps.into_iter().map(total).collect()).collect();
         assert_eq!(got, want, "seed {seed}");
     }
 }

@@ -314,12 +314,13 @@ impl Reader {
         end_ns: i64,
         span_ids: Option<Vec<i64>>,
     ) -> PyResult<Tree> {
-        let query = TreeQuery { series: &series, start_ns, end_ns, span_ids: span_ids.as_deref() };
+        let query =
+            TreeQuery { series: &series, start_ns, end_ns, span_ids: span_ids.as_deref(), ..TreeQuery::default() };
         let tree = py.detach(|| self.0.tree(tenant, &sample_files, &symbol_files, &query));
         tree.map(|tree| Tree(Arc::new(tree))).map_err(block_error)
     }
 
-    #[pyo3(signature = (sample_files, *, series, groups, start_ns, step_ns, steps))]
+    #[pyo3(signature = (sample_files, *, series, groups, start_ns, step_ns, steps, count_profiles=false))]
     #[allow(clippy::too_many_arguments)]
     fn totals(
         &self,
@@ -330,7 +331,8 @@ impl Reader {
         start_ns: i64,
         step_ns: i64,
         steps: u32,
-    ) -> PyResult<Vec<Vec<(u32, i64)>>> {
+        count_profiles: bool,
+    ) -> PyResult<Vec<Vec<(u32, i64, u32)>>> {
         if series.len() != groups.len() {
             let message = format!("{} series, but {} groups: give each series one", series.len(), groups.len());
             return Err(PyValueError::new_err(message));
@@ -341,8 +343,10 @@ impl Reader {
         if step_ns < 1 {
             return Err(PyValueError::new_err(format!("step_ns must be at least 1, not {step_ns}")));
         }
-        let query = TotalsQuery { series: &series, groups: &groups, start_ns, step_ns, steps };
-        py.detach(|| self.0.totals(&sample_files, &query)).map_err(block_error)
+        let query = TotalsQuery { series: &series, groups: &groups, start_ns, step_ns, steps, count_profiles };
+        let totals = py.detach(|| self.0.totals(&sample_files, &query)).map_err(block_error)?;
+        let points = |group: Vec<read::StepTotal>| group.iter().map(|at| (at.step, at.sum, at.profiles)).collect();
+        Ok(totals.into_iter().map(points).collect())
     }
 }
 

@@ -207,9 +207,12 @@ class QuerierHandlers:
                 f"step is {request.step}; give seconds, from 0.001 to {_LONGEST_STEP_S:g}",
                 reason="bad_step",
             )
-        if request.aggregation == types_pb2.TIME_SERIES_AGGREGATION_TYPE_AVERAGE:
-            raise _unimplemented("aggregation AVERAGE")
-        query = TimeSeriesQuery(tuple(request.group_by), step_ms, request.limit)
+        query = TimeSeriesQuery(
+            tuple(request.group_by),
+            step_ms,
+            request.limit,
+            average=request.aggregation == types_pb2.TIME_SERIES_AGGREGATION_TYPE_AVERAGE,
+        )
         reply = querier_pb2.SelectSeriesResponse()
         for one in self._profiles.time_series(self._selection(call, request), query):
             series = reply.series.add()

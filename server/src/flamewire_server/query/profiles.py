@@ -56,6 +56,7 @@ class TimeSeriesQuery:
     group_by: tuple[str, ...]
     step_ms: int
     limit: int
+    average: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ class ProfileQueries:
         return tree
 
     def time_series(self, selection: ProfileSelection, query: TimeSeriesQuery) -> list[TimeSeries]:
-        """Add the selected profiles up per step and group. The point at t holds (t - step, t].
+        """Add the selected profiles up, or average them, per step and group. The point at t holds
+        (t - step, t].
 
         Raises:
             RequestError: the step is too small for the range.
@@ -124,19 +126,22 @@ class ProfileQueries:
             start_ns=first_ns,
             step_ns=query.step_ms * NS_PER_MS,
             steps=steps,
+            count_profiles=query.average,
         )
-        result = [
+        groups_found = [one for one in zip(labels, totals, strict=True) if one[1]]
+        if query.limit > 0:
+            groups_found.sort(key=lambda one: (-sum(total for _, total, _ in one[1]), one[0]))
+            del groups_found[query.limit :]
+        return [
             TimeSeries(
                 group_labels,
-                [(start_ms + (k - 1) * query.step_ms, float(total)) for k, total in points],
+                [
+                    (start_ms + (k - 1) * query.step_ms, total / profiles if query.average else float(total))
+                    for k, total, profiles in points
+                ],
             )
-            for group_labels, points in zip(labels, totals, strict=True)
-            if points
+            for group_labels, points in sorted(groups_found, key=lambda one: one[0])
         ]
-        if query.limit > 0:
-            result.sort(key=lambda one: (-sum(value for _, value in one.points), one.labels))
-            del result[query.limit :]
-        return sorted(result, key=lambda one: one.labels)
 
     def _find(
         self, selection: ProfileSelection, time_range: TimeRange
