@@ -103,8 +103,7 @@ typedef struct {
 typedef struct {
     uint64_t samples;                 /* kept */
     uint64_t accounted_ns;            /* CPU given to stacks of sampled threads */
-    uint64_t own_ns;                  /* CPU of excluded threads */
-    uint64_t own_shown_ns;            /* of that, what stands in windows as "(flamewire)" */
+    uint64_t own_ns;                  /* CPU of excluded threads: in no window (PPR-031) */
     uint64_t unattributed_ns;
 } fw_totals;
 

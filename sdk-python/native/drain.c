@@ -97,7 +97,7 @@ static void give_to_last(fw_slot *slot, uint64_t weight_ns) {
         fw.totals.own_ns += weight_ns;
         return;
     }
-    if (!slot->has_last) {
+    if (!slot->has_last || weight_ns == 0) {
         return;                        /* never sampled: it comes out as (unattributed) */
     }
     fw_window_add(slot->last_frames, slot->last_depth, slot->last_labels, slot->last_with_span, weight_ns, 0);
@@ -167,6 +167,16 @@ void fw_drain_all(void) {
     fw_labels_release_all(retired);
 }
 
+/* What nobody accounts for and is less than a sample's worth waits for more, so that an idle process has empty windows; in
+ * the last window it stands beside whatever else there is. */
+static void settle_unattributed(uint64_t rest_ns) {
+    bool last_of_many = !fw.started && fw.window != NULL && fw.window->count != 0;
+    if (rest_ns >= fw.period_ns || (last_of_many && rest_ns != 0)) {
+        fw_window_add_named("(unattributed)", rest_ns, 0);
+        fw.totals.unattributed_ns += rest_ns;
+    }
+}
+
 /* The end of a window (PPR-029): each thread's CPU since its last sample goes to that sample's stack, and what the process burnt
  * beyond all threads that are known becomes "(unattributed)". The process clock is read first: what comes after it
  * belongs to the next window. Cumulative, so a misjudged nanosecond is made good the next time. */
@@ -186,16 +196,9 @@ void fw_settle_all(void) {
         }
     }
     fw_drain_all();
-    fw_totals *totals = &fw.totals;
+    const fw_totals *totals = &fw.totals;
     uint64_t known = totals->accounted_ns + totals->own_ns + totals->unattributed_ns + (fw.started ? pending_ns : 0);
-    if (process_ns > known) {
-        fw_window_add_named("(unattributed)", process_ns - known, 0);
-        totals->unattributed_ns += process_ns - known;
-    }
-    if (totals->own_ns > totals->own_shown_ns) {
-        fw_window_add_named("(flamewire)", totals->own_ns - totals->own_shown_ns, 0);
-        totals->own_shown_ns = totals->own_ns;
-    }
+    settle_unattributed(process_ns > known ? process_ns - known : 0);
 }
 
 typedef struct {

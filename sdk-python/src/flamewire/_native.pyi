@@ -121,7 +121,8 @@ def take_window() -> _TakenWindow | None:
     """End the window and begin the next.
 
     Returns:
-        (pprof, start in calendar ns, length in monotonic ns, samples gathered), or None for an empty one.
+        (pprof, start in calendar ns, length in monotonic ns, samples gathered), or None for an empty one. CPU
+        that nobody accounts for and is less than a period waits for the next window.
     """
 
 def stop() -> _TakenWindow | None:

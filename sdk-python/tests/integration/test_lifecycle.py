@@ -325,6 +325,13 @@ def test_windows_follow_each_other_without_gap_or_overlap(push_server: PushServe
     assert cpu_s(push_server.pushes) == pytest.approx(2.5, rel=0.1)
 
 
+def test_an_idle_process_sends_nothing(push_server: PushServer, engine: str) -> None:
+    """But what the main thread burns while it starts and while it ends."""
+    program = "import flamewire, time; flamewire.start(upload_interval_s=0.1); time.sleep(1.5)"
+    clean(run_program(program, server_url=push_server.url, engine=engine))
+    assert len(push_server.pushes) <= 2
+
+
 def test_importing_loads_nothing_heavy() -> None:
     program = """
     import sys

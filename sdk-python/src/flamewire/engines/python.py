@@ -32,7 +32,6 @@ _MAX_INTERVAL_S: Final = 1.0
 _COST_SMOOTHING: Final = 0.1
 
 _UNATTRIBUTED: Final = (Frame("(unattributed)", "", 0, 0),)
-_SDK: Final = (Frame("(flamewire)", "", 0, 0),)
 _TRUNCATED: Final = Frame("(truncated)", "", 0, 0)
 _CPU: Final = ValueType("cpu", "nanoseconds")
 
@@ -56,6 +55,7 @@ class PythonEngine:
         self._thread: SdkThread | None = None
         self._charged: dict[_Stack, int] = {}
         self._charged_ns = 0
+        self._rest_ns = 0
         self._window_samples = 0
         self._ticks = 0
         self._own_cpu_ns = 0
@@ -73,11 +73,14 @@ class PythonEngine:
 
     def take_windows(self) -> list[Window]:
         """End the window with a last tick and return it unless it is empty."""
+        return self._end_window(is_last=False)
+
+    def _end_window(self, is_last: bool) -> list[Window]:
         if self._options is None:
             return []
         with self._lock:
             self._sample_threads()
-            self._account_for_the_rest()
+            self._account_for_the_rest(is_last)
             charged, self._charged = self._charged, {}
             count, self._window_samples = self._window_samples, 0
             start_unix_ns, duration_ns = self._window_clock.turn()
@@ -98,9 +101,10 @@ class PythonEngine:
         """End the thread and return the last window."""
         if self._options is None or self._thread is None:
             return []
+        # Before its thread ends, whose CPU clock goes with it.
+        windows = self._end_window(is_last=True)
         self._stopping.release()
         self._thread.join(_MAX_INTERVAL_S)
-        windows = self.take_windows()
         self._options = self._thread = None
         return windows
 
@@ -111,7 +115,7 @@ class PythonEngine:
             samples_due=due,
             samples_gathered=self._ticks,
             dropped={"overhead_limit": due - self._ticks} if due > self._ticks else {},
-            own_cpu_ns=self._own_cpu_ns,
+            own_cpu_ns=self._clocks.sdk_cpu_ns() if self._clocks.per_thread else self._own_cpu_ns,
             threads=self._clocks.thread_count,
         )
 
@@ -128,7 +132,7 @@ class PythonEngine:
         self._stopping = threading.Lock()
         self._stopping.acquire()
         self._charged = {}
-        self._charged_ns = self._window_samples = self._ticks = self._own_cpu_ns = 0
+        self._charged_ns = self._rest_ns = self._window_samples = self._ticks = self._own_cpu_ns = 0
         self._tick_cost_s = 0.0
         self._begun_s = time.monotonic()
         self._clocks = ThreadClocks()
@@ -136,7 +140,7 @@ class PythonEngine:
             self.missing = {
                 **type(self).missing,
                 "thread clocks": "this platform shows no thread's CPU clock to another; the process's CPU is"
-                " shared out evenly among the threads that moved since the last tick",
+                " shared out evenly among the threads that moved since the last tick, the SDK's own included",
             }
         self._clocks.baseline(sys._current_frames())
         self._process_ns = time.process_time_ns()
@@ -181,18 +185,20 @@ class PythonEngine:
             frame = frame.f_back
         return tuple(stack)
 
-    def _account_for_the_rest(self) -> None:
-        """Put the process's CPU that no sample stands for under named frames, so that totals add up."""
+    def _account_for_the_rest(self, is_last: bool) -> None:
+        """Put the CPU that no sample stands for under a name (PPR-029), without the SDK's own (PPR-031).
+
+        Less than a sample's worth waits for more, so that an idle process has empty windows.
+        """
+        assert self._options is not None
         now_ns = time.process_time_ns()
         spent_ns, self._process_ns = now_ns - self._process_ns, now_ns
-        sdk_ns = self._clocks.sdk_delta()
-        rest_ns = spent_ns - self._charged_ns - sdk_ns
-        # A rest below 0 is the skew of clocks that are read one after the other; it evens out in the next
-        # window.
-        self._charged_ns = max(0, -rest_ns)
-        for stack, value_ns in ((_SDK, sdk_ns), (_UNATTRIBUTED, rest_ns)):
-            if value_ns > 0:
-                self._charged[stack] = value_ns
+        self._rest_ns += spent_ns - self._charged_ns - self._clocks.sdk_delta()
+        self._charged_ns = 0
+        # A rest below 0 is the skew of clocks that are read one after the other; it evens out.
+        if self._rest_ns >= (1 if is_last and self._charged else self._options.period_ns):
+            self._charged[_UNATTRIBUTED] = self._rest_ns
+            self._rest_ns = 0
 
 
 def _resolved(charged: Mapping[_Stack, int]) -> dict[tuple[Frame, ...], int]:

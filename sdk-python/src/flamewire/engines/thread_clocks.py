@@ -28,7 +28,8 @@ class ThreadClocks:
         self._kernel_ids: dict[int, int] = {}
         self._last_ns: dict[int, int] = {}
         self._sdk_ids: set[int] = set()
-        self._sdk_ns = 0
+        self._sdk_seen_ns: dict[int, int] = {}
+        self._sdk_charged_ns = 0
         self._positions: dict[int, tuple[int, int]] = {}
         self._process_ns = time.process_time_ns()
 
@@ -54,7 +55,10 @@ class ThreadClocks:
             self._learn()
         for ident in frames:
             kernel_id = self._kernel_ids.get(ident)
-            if kernel_id is None or kernel_id in self._sdk_ids:
+            if kernel_id is None:
+                continue
+            if kernel_id in self._sdk_ids:
+                self._read_sdk_clock(kernel_id)
                 continue
             now_ns = _thread_cpu_ns(kernel_id)
             if now_ns is None:
@@ -71,9 +75,22 @@ class ThreadClocks:
 
     def sdk_delta(self) -> int:
         """Return the CPU that the SDK's own threads spent since the last call."""
-        total_ns = sum(_thread_cpu_ns(kernel_id) or 0 for kernel_id in self._sdk_ids)
-        delta_ns, self._sdk_ns = total_ns - self._sdk_ns, total_ns
-        return max(0, delta_ns)
+        total_ns = self.sdk_cpu_ns()
+        delta_ns, self._sdk_charged_ns = total_ns - self._sdk_charged_ns, total_ns
+        # The kernel may give the id of a thread that ended to one of the host's.
+        self._sdk_ids = {kernel_id for kernel_id in self._sdk_ids if _thread_cpu_ns(kernel_id) is not None}
+        return delta_ns
+
+    def sdk_cpu_ns(self) -> int:
+        """Return the CPU that the SDK's own threads spent; of one that ended, what was seen of it."""
+        for kernel_id in tuple(self._sdk_ids):
+            self._read_sdk_clock(kernel_id)
+        return sum(self._sdk_seen_ns.copy().values())
+
+    def _read_sdk_clock(self, kernel_id: int) -> None:
+        now_ns = _thread_cpu_ns(kernel_id)
+        if now_ns is not None:
+            self._sdk_seen_ns[kernel_id] = max(now_ns, self._sdk_seen_ns.get(kernel_id, 0))
 
     def _learn(self) -> None:
         for thread in threading.enumerate():

@@ -13,6 +13,7 @@ from sdk_support.pprof_reader import Profile, read_profile
 from flamewire.config import resolve
 from flamewire.engines.python import PythonEngine
 from flamewire.engines.thread_clocks import ThreadClocks
+from flamewire.threads import SdkThread
 
 DEADLINE_S = 30.0
 
@@ -84,6 +85,17 @@ def test_stacks_are_leaf_first_with_lines_and_cut_at_the_depth() -> None:
     assert (stack[0][0], stack[0][1], stack[0][2]) == ("burn", __file__, burn.__code__.co_firstlineno)
     assert stack[0][3] > stack[0][2]
     assert stack[-1][0] == "(truncated)"
+
+
+def test_the_sdks_own_threads_are_left_out_and_counted() -> None:
+    engine, profile, spent_ns = run_engine(
+        [SdkThread("test", lambda: burn(0.5)), threading.Thread(target=burn_other, args=(0.2,))]
+    )
+    own_ns = engine.stats().own_cpu_ns
+    # A thread's last reading is up to a tick before its end.
+    assert own_ns == pytest.approx(0.5e9, abs=0.15e9)
+    assert profile.total + own_ns == pytest.approx(spent_ns, rel=0.1)
+    assert profile.cpu_of("run") == 0
 
 
 def test_a_second_stop_returns_nothing() -> None:
