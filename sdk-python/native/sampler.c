@@ -331,6 +331,8 @@ PyMethodDef fw_sampler_methods[] = {
     {"exclude_thread", exclude_thread, METH_VARARGS, NULL},
     {"capture", fw_capture, METH_NOARGS, NULL},
     {"current_labels", fw_current_labels, METH_NOARGS, NULL},
+    {"follow_span", fw_follow_span, METH_O, NULL},
+    {"run_in_scope", (PyCFunction)(void (*)(void))fw_run_in_scope, METH_VARARGS | METH_KEYWORDS, NULL},
     {"read_variable", fw_read_variable, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -88,7 +88,10 @@ static fw_labels *encode_labels(PyObject *pairs, PyObject *span) {
     return labels;
 }
 
-static PyObject *new_scope(PyObject *own, PyObject *pairs, PyObject *span, PyObject *outer, uint64_t maker) {
+/* The labels of `source` (or of none) for the span: with it the span ends here too. SAFETY: span_owner stays valid,
+ * because the Scope keeps `source`, and that its labels. */
+static PyObject *new_scope(PyObject *own, PyObject *pairs, PyObject *span, PyObject *outer, uint64_t maker,
+                           PyObject *source) {
     fw_labels *labels = encode_labels(pairs, span);
     if (labels == NULL) {
         return NULL;
@@ -102,12 +105,17 @@ static PyObject *new_scope(PyObject *own, PyObject *pairs, PyObject *span, PyObj
     Py_INCREF(pairs);
     Py_XINCREF(span);
     Py_XINCREF(outer);
+    Py_XINCREF(source);
+    if (source != NULL) {
+        labels->span_owner = ((fw_scope *)source)->labels->span_owner;
+    }
     scope->labels = labels;
     scope->own = own;
     scope->pairs = pairs;
     scope->span = span;
     scope->outer = outer;
     scope->maker = maker;
+    scope->span_source = source;
     PyObject_GC_Track(scope);
     return (PyObject *)scope;
 }
@@ -136,17 +144,42 @@ static PyObject *merged_pairs(PyObject *outer, PyObject *own) {
     return result;
 }
 
+/* Borrowed; NULL: no span. */
+static PyObject *span_source(PyObject *op) {
+    fw_scope *scope = (fw_scope *)op;
+    if (scope == NULL || scope->span_source != NULL) {
+        return scope != NULL ? scope->span_source : NULL;
+    }
+    return scope->span != NULL && PyTuple_Size(scope->span) != 0 ? op : NULL;
+}
+
 PyObject *fw_scope_merge(PyObject *outer, PyObject *own, uint64_t maker) {
     fw_scope *below = (fw_scope *)outer;
     PyObject *merged = merged_pairs(below != NULL ? below->pairs : NULL, own);
     if (merged == NULL) {
         return NULL;
     }
-    PyObject *scope = new_scope(own, merged, below != NULL ? below->span : NULL, outer, maker);
+    PyObject *source = span_source(outer);
+    PyObject *scope = new_scope(own, merged, source != NULL ? below->span : NULL, outer, maker, source);
     Py_DECREF(merged);
-    if (scope != NULL && below != NULL) {
-        /* The span below ends for us too. SAFETY: its labels live as long as its Scope, which `outer` keeps. */
-        ((fw_scope *)scope)->labels->span_owner = below->labels->span_owner;
+    return scope;
+}
+
+/* `current` with its tags as they are and the span of `source`, or no span. */
+PyObject *fw_scope_with_span(PyObject *current, PyObject *source) {
+    fw_scope *below = (fw_scope *)current;
+    if (below != NULL && below->maker == FW_SPAN_LINK) {
+        below = (fw_scope *)below->outer;
+    }
+    if (source == NULL && span_source((PyObject *)below) == NULL) {
+        Py_XINCREF((PyObject *)below);
+        return (PyObject *)below;
+    }
+    PyObject *none = PyTuple_New(0), *scope = NULL;
+    if (none != NULL) {
+        scope = new_scope(none, below != NULL ? below->pairs : none, source != NULL ? ((fw_scope *)source)->span : NULL,
+                          (PyObject *)below, FW_SPAN_LINK, source);
+        Py_DECREF(none);
     }
     return scope;
 }
@@ -237,7 +270,7 @@ static PyObject *scope_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     PyObject *pairs = fw_scope_pairs(mapping != NULL ? mapping : empty), *span = span_pairs(span_values);
     Py_XDECREF(empty);
     if (pairs != NULL && span != NULL) {
-        scope = new_scope(pairs, pairs, span, NULL, 0);
+        scope = new_scope(pairs, pairs, span, NULL, 0, NULL);
     }
     Py_XDECREF(pairs);
     Py_XDECREF(span);
@@ -250,6 +283,7 @@ static int scope_traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(scope->own);
     Py_VISIT(scope->pairs);
     Py_VISIT(scope->span);
+    Py_VISIT(scope->span_source);
     Py_VISIT(Py_TYPE(self));
     return 0;
 }
@@ -262,6 +296,7 @@ static void scope_dealloc(PyObject *self) {
     Py_DECREF(scope->own);
     Py_DECREF(scope->pairs);
     Py_XDECREF(scope->span);
+    Py_XDECREF(scope->span_source);
     Py_XDECREF(scope->outer);
     PyObject_GC_Del(self);
     Py_DECREF(type);
@@ -307,6 +342,63 @@ PyObject *fw_current_labels(PyObject *module, PyObject *unused) {
     PyObject *labels = scope != NULL ? scope_get_labels(scope, NULL) : PyDict_New();
     Py_XDECREF(scope);
     return labels;
+}
+
+static bool is_scope_or_none(PyObject *op) {
+    if (op != Py_None && Py_TYPE(op) != fw.scope_type) {
+        PyErr_SetString(PyExc_TypeError, "a Scope or None is needed");
+        return false;
+    }
+    return true;
+}
+
+PyObject *fw_follow_span(PyObject *module, PyObject *op) {
+    (void)module;
+    if (!is_scope_or_none(op)) {
+        return NULL;
+    }
+    PyObject *source = op == Py_None ? NULL : span_source(op), *current = fw_scope_current();
+    PyObject *previous = span_source(current);
+    Py_XINCREF(previous);
+    if (previous != source) {
+        PyObject *scope = fw_scope_with_span(current, source);
+        if (PyErr_Occurred() || fw_scope_set_current(scope) != 0) {
+            Py_CLEAR(previous);
+        }
+        Py_XDECREF(scope);
+    }
+    Py_XDECREF(current);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    return previous != NULL ? previous : Py_NewRef(Py_None);
+}
+
+/* Without a Python frame of its own: stacks look as if the function had been called directly. */
+PyObject *fw_run_in_scope(PyObject *module, PyObject *args, PyObject *kwargs) {
+    (void)module;
+    Py_ssize_t count = PyTuple_Size(args);
+    if (count < 2) {
+        PyErr_SetString(PyExc_TypeError, "run_in_scope(scope, function, *args, **kwargs)");
+        return NULL;
+    }
+    PyObject *scope = PyTuple_GetItem(args, 0);
+    PyObject *arguments = is_scope_or_none(scope) ? PyTuple_GetSlice(args, 2, count) : NULL;
+    if (arguments == NULL) {
+        return NULL;
+    }
+    PyObject *previous = fw_scope_current(), *result = NULL, *type, *error, *traceback;
+    if (fw_scope_set_current(scope == Py_None ? NULL : scope) == 0) {
+        result = PyObject_Call(PyTuple_GetItem(args, 1), arguments, kwargs);
+    }
+    PyErr_Fetch(&type, &error, &traceback);
+    if (fw_scope_set_current(previous) != 0) {
+        PyErr_Clear();
+    }
+    PyErr_Restore(type, error, traceback);
+    Py_XDECREF(previous);
+    Py_DECREF(arguments);
+    return result;
 }
 
 static PyMethodDef scope_methods[] = {

@@ -14,7 +14,11 @@ typedef struct {
     PyObject *own;                     /* tuple of (name, value): what its maker put on top of outer */
     PyObject *pairs;                   /* the same with outer's merged in; without the span's */
     PyObject *span;                    /* tuple of (name, value): the span's labels */
+    PyObject *span_source;             /* the Scope that the span's labels and end come from, where it is not this one */
 } fw_scope;
+
+/* The maker of a link that only sets the span: it stands over tags, never over another such link. */
+#define FW_SPAN_LINK UINT64_MAX
 
 /* The functions of CPython's context that are not in the limited API, found by name; the same signatures in 3.11-3.15
  * (Include/cpython/context.h). */
@@ -28,9 +32,12 @@ extern fw_context_api fw_context;
 PyObject *fw_scope_current(void);                                          /* new reference, NULL: none (no error set) */
 int fw_scope_set_current(PyObject *scope);                                 /* NULL: none */
 PyObject *fw_scope_merge(PyObject *outer, PyObject *own, uint64_t maker);   /* own on top of outer (or NULL) */
+PyObject *fw_scope_with_span(PyObject *current, PyObject *source);         /* NULL: none (or no memory, error set) */
 PyObject *fw_scope_pairs(PyObject *mapping);                               /* dict -> sorted tuple of (str, str) */
 
 PyObject *fw_current_labels(PyObject *module, PyObject *unused);           /* the tags in force, as a dict */
+PyObject *fw_follow_span(PyObject *module, PyObject *source);
+PyObject *fw_run_in_scope(PyObject *module, PyObject *args, PyObject *kwargs);
 
 int fw_scope_init(PyObject *module);   /* makes the types and the variable; adds them to the module */
 int fw_tags_init(PyObject *module);

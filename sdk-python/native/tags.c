@@ -196,9 +196,10 @@ static bool without(PyObject *op, uint64_t id, PyObject **out) {
     if (!found) {
         return false;
     }
-    *out = fw_scope_merge(below, scope->own, scope->maker);
+    bool is_link = scope->maker == FW_SPAN_LINK;
+    *out = is_link ? fw_scope_with_span(below, scope->span_source) : fw_scope_merge(below, scope->own, scope->maker);
     Py_XDECREF(below);
-    return *out != NULL;
+    return !PyErr_Occurred();
 }
 
 static PyObject *tags_exit(PyObject *op, PyObject *const *args, Py_ssize_t count) {

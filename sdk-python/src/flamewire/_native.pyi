@@ -91,6 +91,21 @@ class ThreadHook:
 def current_labels() -> dict[str, str]:
     """Return the tags in force in this context."""
 
+def follow_span(span: Scope | None, /) -> Scope | None:
+    """Make the span of a Scope that of this context, None: none; the tags in force stay.
+
+    Tags that are entered or left later keep it, and leave it in any order.
+
+    Returns:
+        The Scope whose span was in force until now, or None.
+
+    Raises:
+        TypeError: neither a Scope nor None.
+    """
+
+def run_in_scope(scope: Scope | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call the function with the Scope in force, and restore the one before. Adds no Python frame."""
+
 def unsupported() -> str | None:
     """Return why this interpreter cannot be sampled, or None."""
 
