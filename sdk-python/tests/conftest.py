@@ -29,6 +29,12 @@ def _engines() -> list[object]:
     ]
 
 
+@pytest.fixture
+def any_engine() -> str:
+    """The best engine that was built here, for what does not depend on it: delivery, options, exit."""
+    return "native" if importlib.util.find_spec("flamewire._native") is not None else "python"
+
+
 @pytest.fixture(params=_engines())
 def engine(request: pytest.FixtureRequest) -> str:
     """Each engine by name."""

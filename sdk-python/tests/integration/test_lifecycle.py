@@ -38,11 +38,11 @@ def test_exit_without_stop_pushes_the_last_window(push_server: PushServer, engin
     assert dict(labels)["service_name"] == "program"
 
 
-def test_an_uncaught_exception_pushes_too(push_server: PushServer, engine: str) -> None:
+def test_an_uncaught_exception_pushes_too(push_server: PushServer, any_engine: str) -> None:
     ended = run_program(
         "import flamewire; flamewire.start(); burn(0.5); raise SystemExit(7)",
         server_url=push_server.url,
-        engine=engine,
+        engine=any_engine,
     )
     assert ended.code == 7
     assert cpu_s(push_server.pushes) == pytest.approx(0.5, rel=0.2)
@@ -65,20 +65,21 @@ def test_sigterm_pushes_and_still_ends_the_process_by_the_signal(
     assert cpu_s(push_server.pushes) == pytest.approx(0.5, rel=0.2)
 
 
-def test_sigterm_ends_the_process_in_time_though_the_server_hangs(engine: str) -> None:
+def test_sigterm_ends_the_process_in_time_though_the_server_hangs(any_engine: str) -> None:
     with PushServer(*[Reply(hang=True)] * 9) as server:
         ended = run_program(
             SIGTERM_PROGRAM,
             server_url=server.url,
-            engine=engine,
+            engine=any_engine,
             sigterm_at="burnt",
             FLAMEWIRE_TIMEOUT_S="300",
+            FLAMEWIRE_SHUTDOWN_TIMEOUT_S="0.5",
         )
     assert ended.code == -15
-    assert ended.wall_s < 25, "the deadline is 2 s, the server hangs for 30 s"
+    assert ended.wall_s < 25, "the deadline is 0.5 s, the server hangs for 30 s"
 
 
-def test_a_handler_of_the_program_is_left_alone(push_server: PushServer, engine: str) -> None:
+def test_a_handler_of_the_program_is_left_alone(push_server: PushServer, any_engine: str) -> None:
     program = """
     import flamewire, signal, sys, time
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
@@ -88,12 +89,12 @@ def test_a_handler_of_the_program_is_left_alone(push_server: PushServer, engine:
     print("burnt", flush=True)
     time.sleep(60)
     """
-    ended = run_program(program, server_url=push_server.url, engine=engine, sigterm_at="burnt")
+    ended = run_program(program, server_url=push_server.url, engine=any_engine, sigterm_at="burnt")
     assert (ended.code, ended.err) == (3, "")
     assert cpu_s(push_server.pushes) == pytest.approx(0.5, rel=0.2)
 
 
-def test_a_server_that_is_not_there_does_not_hold_up_the_exit(engine: str) -> None:
+def test_a_server_that_is_not_there_does_not_hold_up_the_exit(any_engine: str) -> None:
     program = """
     import flamewire, time
     session = flamewire.start(upload_interval_s=3600, shutdown_timeout_s=60)
@@ -103,10 +104,10 @@ def test_a_server_that_is_not_there_does_not_hold_up_the_exit(engine: str) -> No
     assert time.monotonic() - begun < 30, "it waited for its deadline"
     assert session.status().dropped_profiles == {"shutdown": 1}, session.status()
     """
-    clean(run_program(program, server_url=f"http://127.0.0.1:{closed_port()}", engine=engine))
+    clean(run_program(program, server_url=f"http://127.0.0.1:{closed_port()}", engine=any_engine))
 
 
-def test_a_server_that_hangs_holds_up_the_exit_no_longer_than_the_deadline(engine: str) -> None:
+def test_a_server_that_hangs_holds_up_the_exit_no_longer_than_the_deadline(any_engine: str) -> None:
     program = """
     import flamewire, time
     flamewire.start(shutdown_timeout_s=0.5, timeout_s=300, upload_interval_s=3600)
@@ -118,7 +119,7 @@ def test_a_server_that_hangs_holds_up_the_exit_no_longer_than_the_deadline(engin
     assert status.dropped_profiles == {"shutdown": 1}, status
     """
     with PushServer(*[Reply(hang=True)] * 9) as server:
-        clean(run_program(program, server_url=server.url, engine=engine))
+        clean(run_program(program, server_url=server.url, engine=any_engine))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_a_server_that_hangs_holds_up_the_exit_no_longer_than_the_deadline(engin
     [Reply(503, {"Retry-After": "1"}), Reply(429), Reply(500), Reply(reset=True)],
     ids=["503 with Retry-After", "429", "500", "reset"],
 )
-def test_a_passing_failure_loses_nothing_and_counts_once(failure: Reply, engine: str) -> None:
+def test_a_passing_failure_loses_nothing_and_counts_once(failure: Reply, any_engine: str) -> None:
     program = """
     import flamewire
     session = flamewire.start(upload_interval_s=3600)
@@ -136,7 +137,7 @@ def test_a_passing_failure_loses_nothing_and_counts_once(failure: Reply, engine:
     assert (status.pushed_profiles, status.retries, dict(status.dropped_profiles)) == (1, 1, {}), status
     """
     with PushServer(failure) as server:
-        clean(run_program(program, server_url=server.url, engine=engine))
+        clean(run_program(program, server_url=server.url, engine=any_engine))
         first, second = server.requests[:2]
         assert first.pushes[0].profile_id == second.pushes[0].profile_id
         assert cpu_s(second.pushes) == pytest.approx(0.5, rel=0.2)
@@ -144,7 +145,7 @@ def test_a_passing_failure_loses_nothing_and_counts_once(failure: Reply, engine:
             assert second.monotonic_s - first.monotonic_s >= 1
 
 
-def test_a_refusal_is_pushed_once_counted_and_logged_once(engine: str) -> None:
+def test_a_refusal_is_pushed_once_counted_and_logged_once(any_engine: str) -> None:
     program = """
     import flamewire, logging
     logging.basicConfig(format="%(levelname)s %(message)s")
@@ -158,7 +159,7 @@ def test_a_refusal_is_pushed_once_counted_and_logged_once(engine: str) -> None:
     """
     refusal = Reply(401, body=b'{"code":"unauthenticated","message":"who are you"}')
     with PushServer(*[refusal] * 3) as server:
-        ended = run_program(program, server_url=server.url, engine=engine)
+        ended = run_program(program, server_url=server.url, engine=any_engine)
         assert ended.code == 0, ended
         assert len([line for line in ended.err.splitlines() if "who are you" in line]) == 1
         assert len(server.requests) >= 3
@@ -167,8 +168,8 @@ def test_a_refusal_is_pushed_once_counted_and_logged_once(engine: str) -> None:
 def test_a_fork_child_is_profiled_by_itself(push_server: PushServer, engine: str) -> None:
     program = """
     import flamewire, os
-    def parent_work(): burn(0.4)
-    def child_work(): burn(0.8)
+    def parent_work(): burn(0.3)
+    def child_work(): burn(0.5)
     flamewire.start()
     parent_work()
     child = os.fork()
@@ -180,8 +181,8 @@ def test_a_fork_child_is_profiled_by_itself(push_server: PushServer, engine: str
     """
     clean(run_program(program, server_url=push_server.url, engine=engine, PYTHONWARNINGS="ignore"))
     pushes = push_server.pushes
-    assert cpu_s(pushes, "child_work") == pytest.approx(0.8, rel=0.15)
-    assert cpu_s(pushes, "parent_work") == pytest.approx(0.4, rel=0.15)
+    assert cpu_s(pushes, "child_work") == pytest.approx(0.5, rel=0.15)
+    assert cpu_s(pushes, "parent_work") == pytest.approx(0.3, rel=0.15)
     assert len({push.profile_id for push in pushes}) == len(pushes)
 
 
@@ -199,8 +200,13 @@ def test_a_multiprocessing_child_pushes_its_last_window(push_server: PushServer,
     assert cpu_s(push_server.pushes, "child_work") == pytest.approx(0.6, rel=0.2)
 
 
-def test_300_forks_with_a_racing_tag_thread_do_not_hang(push_server: PushServer, engine: str) -> None:
-    program = """
+# A fork costs 20 ms: the oldest and the newest interpreter make 300, the others fewer.
+FORKS = 300 if sys.version_info[:2] in ((3, 11), (3, 15)) else 50
+
+
+@pytest.mark.parametrize("forks", [FORKS, pytest.param(10_000, marks=pytest.mark.deep)])
+def test_forks_with_a_racing_tag_thread_do_not_hang(push_server: PushServer, engine: str, forks: int) -> None:
+    program = f"""
     import flamewire, os, threading
     flamewire.start(upload_interval_s=0.2)
     go_on = True
@@ -209,7 +215,7 @@ def test_300_forks_with_a_racing_tag_thread_do_not_hang(push_server: PushServer,
             with flamewire.tags(route="/cart", number=1):
                 flamewire.status()
     threading.Thread(target=race, daemon=True).start()
-    for _ in range(300):
+    for _ in range({forks}):
         child = os.fork()
         if child == 0:
             with flamewire.tags(in_child=1):
@@ -218,14 +224,21 @@ def test_300_forks_with_a_racing_tag_thread_do_not_hang(push_server: PushServer,
         assert os.waitpid(child, 0)[1] == 0
     go_on = False
     """
-    clean(run_program(program, server_url=push_server.url, engine=engine, PYTHONWARNINGS="ignore"))
+    ended = run_program(
+        program,
+        server_url=push_server.url,
+        engine=engine,
+        deadline_s=180 + 0.2 * forks,
+        PYTHONWARNINGS="ignore",
+    )
+    clean(ended)
 
 
 def test_fork_children_that_exit_in_order_do_not_hang(push_server: PushServer, engine: str) -> None:
     program = """
     import flamewire, os, sys
     flamewire.start()
-    for _ in range(20):
+    for _ in range(10):
         child = os.fork()
         if child == 0:
             burn(0.05)
@@ -233,11 +246,11 @@ def test_fork_children_that_exit_in_order_do_not_hang(push_server: PushServer, e
         assert os.waitpid(child, 0)[1] == 0
     """
     clean(run_program(program, server_url=push_server.url, engine=engine, PYTHONWARNINGS="ignore"))
-    assert cpu_s(push_server.pushes) == pytest.approx(1.0, rel=0.3)
+    assert cpu_s(push_server.pushes) == pytest.approx(0.5, rel=0.3)
 
 
 def test_a_start_on_another_thread_does_without_sigterm_and_says_so(
-    push_server: PushServer, engine: str
+    push_server: PushServer, any_engine: str
 ) -> None:
     program = """
     import flamewire, threading
@@ -247,11 +260,11 @@ def test_a_start_on_another_thread_does_without_sigterm_and_says_so(
     assert "not SIGTERM" in flamewire.status().coverage, flamewire.status()
     burn(0.3)
     """
-    clean(run_program(program, server_url=push_server.url, engine=engine))
+    clean(run_program(program, server_url=push_server.url, engine=any_engine))
     assert cpu_s(push_server.pushes) == pytest.approx(0.3, rel=0.3)
 
 
-def test_starting_twice_is_idempotent_or_a_typed_error(push_server: PushServer, engine: str) -> None:
+def test_starting_twice_is_idempotent_or_a_typed_error(push_server: PushServer, any_engine: str) -> None:
     program = """
     import flamewire
     first = flamewire.start(sample_rate_hz=50)
@@ -265,10 +278,12 @@ def test_starting_twice_is_idempotent_or_a_typed_error(push_server: PushServer, 
     assert flamewire.stop()
     assert flamewire.start(sample_rate_hz=51) is not first
     """
-    clean(run_program(program, server_url=push_server.url, engine=engine))
+    clean(run_program(program, server_url=push_server.url, engine=any_engine))
 
 
-def test_wrong_options_raise_at_once_and_leave_nothing_behind(push_server: PushServer, engine: str) -> None:
+def test_wrong_options_raise_at_once_and_leave_nothing_behind(
+    push_server: PushServer, any_engine: str
+) -> None:
     program = """
     import flamewire, threading
     for wrong in ({"sample_rate_hz": 0}, {"server_url": "nowhere"}, {"profile_types": ("heap",)}):
@@ -282,17 +297,19 @@ def test_wrong_options_raise_at_once_and_leave_nothing_behind(push_server: PushS
     assert str(flamewire.status()) == "flamewire: not started"
     assert flamewire.stop() and flamewire.flush()
     """
-    clean(run_program(program, server_url=push_server.url, engine=engine))
+    clean(run_program(program, server_url=push_server.url, engine=any_engine))
 
 
-def test_a_bad_environment_value_does_not_stop_the_host(push_server: PushServer, engine: str) -> None:
+def test_a_bad_environment_value_does_not_stop_the_host(push_server: PushServer, any_engine: str) -> None:
     program = """
     import flamewire
     session = flamewire.start()
     assert session.options.sample_rate_hz == 100
     assert any("FLAMEWIRE_SAMPLE_RATE_HZ='often'" in problem for problem in session.status().problems)
     """
-    clean(run_program(program, server_url=push_server.url, engine=engine, FLAMEWIRE_SAMPLE_RATE_HZ="often"))
+    clean(
+        run_program(program, server_url=push_server.url, engine=any_engine, FLAMEWIRE_SAMPLE_RATE_HZ="often")
+    )
 
 
 def test_tags_before_the_start_are_harmless(push_server: PushServer, engine: str) -> None:
@@ -306,23 +323,23 @@ def test_tags_before_the_start_are_harmless(push_server: PushServer, engine: str
     assert cpu_s(push_server.pushes) > 0
 
 
-def test_static_tags_are_labels_of_the_series(push_server: PushServer, engine: str) -> None:
+def test_static_tags_are_labels_of_the_series(push_server: PushServer, any_engine: str) -> None:
     program = "import flamewire; flamewire.start(tags={'region': 'eu', 'build': 7}); burn(0.2)"
-    clean(run_program(program, server_url=push_server.url, engine=engine))
+    clean(run_program(program, server_url=push_server.url, engine=any_engine))
     labels = push_server.pushes[0].labels
     assert (labels["region"], labels["build"]) == ("eu", "7")
 
 
 def test_windows_follow_each_other_without_gap_or_overlap(push_server: PushServer, engine: str) -> None:
-    program = "import flamewire; flamewire.start(upload_interval_s=0.5); burn(2.5)"
+    program = "import flamewire; flamewire.start(upload_interval_s=0.3); burn(1.5)"
     clean(run_program(program, server_url=push_server.url, engine=engine))
     profiles = sorted((push.profile for push in push_server.pushes), key=lambda profile: profile.time_unix_ns)
     assert len(profiles) >= 3
     span_ns = profiles[-1].time_unix_ns + profiles[-1].duration_ns - profiles[0].time_unix_ns
     # Stamps are calendar time and lengths monotonic, so a preemption between the two readings shows; a window
-    # that is missing or counted twice would be half a second.
-    assert sum(profile.duration_ns for profile in profiles) == pytest.approx(span_ns, abs=400_000_000)
-    assert cpu_s(push_server.pushes) == pytest.approx(2.5, rel=0.1)
+    # that is missing or counted twice would be a third of a second.
+    assert sum(profile.duration_ns for profile in profiles) == pytest.approx(span_ns, abs=250_000_000)
+    assert cpu_s(push_server.pushes) == pytest.approx(1.5, rel=0.1)
 
 
 def test_an_idle_process_sends_nothing(push_server: PushServer, engine: str) -> None:

@@ -27,7 +27,7 @@ def spin_for(cpu_s: float) -> None:
 
 
 def test_start_and_stop_many_times() -> None:
-    for _ in range(100):
+    for _ in range(50):
         _native.start(5_000_000, 64)
         spin_for(0.002)
         _native.poll()
@@ -181,7 +181,7 @@ def poll():
         _native.poll()
 threads = [threading.Thread(target=work) for work in (tag, tag, poll)]
 for thread in threads: thread.start()
-for number in range(100):
+for number in range(40):
     child = os.fork()
     if child == 0:
         thread = threading.Thread(target=sum, args=(range(1000),))
@@ -273,7 +273,7 @@ def test_a_full_ring_drops_and_counts() -> None:
 
 def test_the_storm(tmp_path: Path) -> None:
     """Under 1,000 signals a second to each thread no sampled caller-callee pair is one that never ran."""
-    storm(3, 1000)
+    storm(2, 1000)
 
 
 @pytest.mark.deep

@@ -32,7 +32,13 @@ class Ended:
 
 
 def run_program(
-    source: str, *, server_url: str, engine: str, sigterm_at: str | None = None, **environment: str
+    source: str,
+    *,
+    server_url: str,
+    engine: str,
+    sigterm_at: str | None = None,
+    deadline_s: float = DEADLINE_S,
+    **environment: str,
 ) -> Ended:
     """Run the source after ``BURN``, with the SDK's options in the environment; its exit has a deadline.
 
@@ -63,7 +69,7 @@ def run_program(
                 seen += line
             begun_s = time.monotonic()
             process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=DEADLINE_S)
+        out, err = process.communicate(timeout=deadline_s)
         return Ended(process.returncode, seen + out, err, time.monotonic() - begun_s)
     finally:
         process.kill()
