@@ -162,8 +162,9 @@ class Demo:
         environment = {"PYTHONUNBUFFERED": "1"}
         if self._server_url:
             environment |= {"FLAMEWIRE_SERVER_URL": self._server_url, "FLAMEWIRE_UPLOAD_INTERVAL_S": "5"}
-        child = Child(name, [sys.executable, *arguments], environment)
-        self._children.callback(child.stop)
+        with _undisturbed():
+            child = Child(name, [sys.executable, *arguments], environment)
+            self._children.callback(child.stop)
         return child
 
     def _start_load(self, url: str, seconds: float, concurrency: int) -> Child:
@@ -243,6 +244,23 @@ def _free_or_any(port: int) -> int:
 
 def _end(*_: object) -> NoReturn:
     sys.exit(143)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put SIGINT and SIGTERM off: between its start and its registration a child would be left behind."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def main() -> int:
