@@ -88,6 +88,20 @@ class ThreadHook:
     def original(self) -> Callable[..., Any]:
         """The function that it stands in for."""
 
+@final
+class StartHook:
+    """Stands in for ``_thread.start_new_thread``: samples what it starts from start to end.
+
+    The thread runs the function in a callable without a Python frame of its own, whose repr is the function's.
+    Does nothing while no sampler runs.
+    """
+
+    def __new__(cls, original: Callable[..., Any]) -> Self: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    @property
+    def original(self) -> Callable[..., Any]:
+        """The function that it stands in for."""
+
 def current_labels() -> dict[str, str]:
     """Return the tags in force in this context."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import hashlib
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from sdk_support.pprof_reader import Profile, read_profile
@@ -117,6 +120,72 @@ def test_threads_shorter_than_a_period_are_counted(sampler: None) -> None:
     profile = stopped()
     assert profile.cpu_of("brief") >= 0.4e9 * 0.9
     assert profile.total == pytest.approx(used, rel=0.03)
+
+
+class Finished:
+    """Counts threads that have no join()."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.changed = threading.Condition()
+
+    def one(self) -> None:
+        with self.changed:
+            self.count += 1
+            self.changed.notify()
+
+    def wait_for(self, count: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.count >= count, 60)
+
+
+def test_threads_of_the_thread_module_are_counted_though_they_last_3_ms() -> None:
+    """100 threads of 3 ms at a period of 10 ms; threading does not know them. At least 90 % is found."""
+    hooked, finished, used_ns = _native.StartHook(_thread.start_new_thread), Finished(), list[int]()
+
+    def raw() -> None:
+        spin_for(0.003)
+        used_ns.append(time.thread_time_ns())
+        finished.one()
+
+    _native.start(10_000_000, 64)
+    try:
+        for number in range(0, 100, 4):
+            for _ in range(4):
+                hooked(raw, ())
+            finished.wait_for(number + 4)
+            _native.poll()
+    finally:
+        profile = stopped()
+    assert profile.cpu_of(raw.__qualname__) >= 0.9 * sum(used_ns)
+
+
+def test_a_thread_that_dies_of_an_exception_is_reported_under_its_functions_name(
+    monkeypatch: pytest.MonkeyPatch, sampler: None
+) -> None:
+    reports: list[str] = []
+    finished = Finished()
+
+    def hook(report: sys.UnraisableHookArgs) -> None:
+        # 3.13+ has the function in the message, before that it is the object.
+        reports.append(f"{report.exc_value!r} {report.object!r} {report.err_msg}")
+        finished.one()
+
+    monkeypatch.setattr(sys, "unraisablehook", hook)
+
+    def fail() -> None:
+        raise KeyError("lost")
+
+    _native.StartHook(_thread.start_new_thread)(fail, ())
+    finished.wait_for(1)
+    assert "KeyError('lost')" in reports[0]
+    assert repr(fail) in reports[0]
+
+
+@pytest.mark.parametrize("arguments", [(), (1, ()), (len, 1), (len, (), 1)])
+def test_wrong_arguments_of_start_new_thread_raise_as_ever(sampler: None, arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(TypeError):
+        _native.StartHook(_thread.start_new_thread)(*arguments)
 
 
 def test_a_thread_of_ours_is_left_out_and_counted(sampler: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
 import time
@@ -74,12 +75,13 @@ def test_the_sdks_own_threads_are_left_out_and_counted(engine: NativeEngine) -> 
 
 
 def test_threading_is_as_it_was_after_stop() -> None:
-    before = threading.Thread.__dict__["_bootstrap_inner"]
+    before = threading.Thread.__dict__["_bootstrap_inner"], _thread.start_new_thread
     engine = NativeEngine()
     engine.start(OPTIONS)
     assert isinstance(threading.Thread.__dict__["_bootstrap_inner"], _native.ThreadHook)
+    assert isinstance(_thread.start_new_thread, _native.StartHook)
     engine.stop()
-    assert threading.Thread.__dict__["_bootstrap_inner"] is before
+    assert (threading.Thread.__dict__["_bootstrap_inner"], _thread.start_new_thread) == before
 
 
 def test_a_second_engine_is_refused(engine: NativeEngine) -> None:

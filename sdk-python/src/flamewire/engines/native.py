@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
@@ -87,14 +88,20 @@ def _as_windows(taken: tuple[bytes, int, int, int] | None) -> list[Window]:
 
 
 def _hook_threads() -> None:
-    """Let new threads announce themselves; where the method is missing, the core's listing finds them."""
+    """Let new threads announce themselves; those that are started another way the core's listing finds."""
     original = threading.Thread.__dict__.get(_HOOKED)
     if original is not None and not isinstance(original, _native.ThreadHook):
         setattr(threading.Thread, _HOOKED, _native.ThreadHook(original, SdkThread))
+    start = _thread.start_new_thread
+    if not isinstance(start, _native.StartHook):
+        _thread.start_new_thread = _native.StartHook(start)
 
 
 def _unhook_threads() -> None:
-    """Take the hook back, unless somebody wrapped it meanwhile: then it stays and does nothing."""
+    """Take the hooks back, unless somebody wrapped them meanwhile: then they stay and do nothing."""
     hook = threading.Thread.__dict__.get(_HOOKED)
     if isinstance(hook, _native.ThreadHook):
         setattr(threading.Thread, _HOOKED, hook.original)
+    start = _thread.start_new_thread
+    if isinstance(start, _native.StartHook):
+        _thread.start_new_thread = start.original
