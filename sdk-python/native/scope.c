@@ -28,6 +28,42 @@ int fw_scope_set_current(PyObject *scope) {
     return 0;
 }
 
+/* SAFETY: the calling thread holds the GIL, so this thread state is its own and the words lie still; both offsets were
+ * checked by fw_learn_context(). */
+static bool is_of_this_context(PyObject *token) {
+    const char *state = (const char *)PyGILState_GetThisThreadState();
+    return *(const void *const *)(state + fw_layout.ts_context)
+        == *(const void *const *)((const char *)token + FW_TOKEN_CONTEXT);
+}
+
+/* Leaving by a token costs less than setting the outer Scope again: no new token, and a smaller map. One Scope keeps one token: of tasks that
+ * are in the same one at once, the others go back by setting. */
+int fw_scope_enter(PyObject *op) {
+    fw_scope *scope = (fw_scope *)op;
+    PyObject *token = fw_context.var_set(fw.scope_variable, op);
+    if (token != NULL && scope->token == NULL && fw_context.tokens_known) {
+        scope->token = token;
+    } else {
+        Py_XDECREF(token);
+    }
+    return token == NULL ? -1 : 0;
+}
+
+int fw_scope_leave(PyObject *op) {
+    fw_scope *scope = (fw_scope *)op;
+    PyObject *token = scope->token;
+    if (token != NULL && is_of_this_context(token)) {
+        scope->token = NULL;
+        bool done = fw_context.var_reset(fw.scope_variable, token) == 0;
+        Py_DECREF(token);
+        if (done) {
+            return 0;
+        }
+        PyErr_Clear();
+    }
+    return fw_scope_set_current(scope->outer);
+}
+
 typedef struct {
     char *bytes;
     size_t length, capacity;
@@ -116,6 +152,7 @@ static PyObject *new_scope(PyObject *own, PyObject *pairs, PyObject *span, PyObj
     scope->outer = outer;
     scope->maker = maker;
     scope->span_source = source;
+    scope->token = NULL;
     PyObject_GC_Track(scope);
     return (PyObject *)scope;
 }
@@ -280,6 +317,7 @@ static PyObject *scope_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwar
 static int scope_traverse(PyObject *self, visitproc visit, void *arg) {
     fw_scope *scope = (fw_scope *)self;
     Py_VISIT(scope->outer);
+    Py_VISIT(scope->token);
     Py_VISIT(scope->own);
     Py_VISIT(scope->pairs);
     Py_VISIT(scope->span);
@@ -288,10 +326,17 @@ static int scope_traverse(PyObject *self, visitproc visit, void *arg) {
     return 0;
 }
 
+/* A context that was given up inside the tags holds this Scope, and the token holds the context. */
+static int scope_clear(PyObject *self) {
+    Py_CLEAR(((fw_scope *)self)->token);
+    return 0;
+}
+
 static void scope_dealloc(PyObject *self) {
     fw_scope *scope = (fw_scope *)self;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    scope_clear(self);
     fw_labels_retire(scope->labels);
     Py_DECREF(scope->own);
     Py_DECREF(scope->pairs);
@@ -414,6 +459,7 @@ static PyGetSetDef scope_getset[] = {
 static PyType_Slot scope_slots[] = {
     {Py_tp_new, scope_tp_new},
     {Py_tp_traverse, scope_traverse},
+    {Py_tp_clear, scope_clear},
     {Py_tp_dealloc, scope_dealloc},
     {Py_tp_methods, scope_methods},
     {Py_tp_getset, scope_getset},
@@ -430,7 +476,9 @@ int fw_scope_init(PyObject *module) {
     fw_context.var_new = (PyObject *(*)(const char *, PyObject *))dlsym(RTLD_DEFAULT, "PyContextVar_New");
     fw_context.var_get = (int (*)(PyObject *, PyObject *, PyObject **))dlsym(RTLD_DEFAULT, "PyContextVar_Get");
     fw_context.var_set = (PyObject *(*)(PyObject *, PyObject *))dlsym(RTLD_DEFAULT, "PyContextVar_Set");
-    if (fw_context.var_new == NULL || fw_context.var_get == NULL || fw_context.var_set == NULL) {
+    fw_context.var_reset = (int (*)(PyObject *, PyObject *))dlsym(RTLD_DEFAULT, "PyContextVar_Reset");
+    if (fw_context.var_new == NULL || fw_context.var_get == NULL || fw_context.var_set == NULL
+        || fw_context.var_reset == NULL) {
         PyErr_SetString(PyExc_ImportError, "this interpreter does not export PyContextVar_New");
         return -1;
     }

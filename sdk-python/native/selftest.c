@@ -31,6 +31,8 @@ static uint64_t root_type(const context_calls *calls, int count) {
         PyObject *variable = fw_context.var_new("flamewire_probe", NULL);
         PyObject *token = variable != NULL ? fw_context.var_set(variable, Py_None) : NULL;
         bool ok = token != NULL && PyList_Append(variables, variable) == 0;
+        fw_context.tokens_known = ok && word_of((uint64_t)(uintptr_t)token + FW_TOKEN_CONTEXT)
+            == (uint64_t)(uintptr_t)context;
         Py_XDECREF(token);
         Py_XDECREF(variable);
         if (!ok) {

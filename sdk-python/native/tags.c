@@ -166,7 +166,7 @@ static PyObject *tags_enter(PyObject *op, PyObject *unused) {
     (void)unused;
     PyObject *outer = fw_scope_current();
     PyObject *scope = scope_over((fw_tags *)op, outer);
-    if (scope == NULL || fw_scope_set_current(scope) != 0) {
+    if (scope == NULL || fw_scope_enter(scope) != 0) {
         PyErr_Clear();
     }
     Py_XDECREF(outer);
@@ -209,7 +209,7 @@ static PyObject *tags_exit(PyObject *op, PyObject *const *args, Py_ssize_t count
     PyObject *current = fw_scope_current(), *rest = NULL;
     fw_scope *scope = (fw_scope *)current;
     if (scope != NULL && scope->maker == self->id) {
-        if (fw_scope_set_current(scope->outer) != 0) {
+        if (fw_scope_leave(current) != 0) {
             PyErr_Clear();
         }
     } else if (without(current, self->id, &rest)) {

@@ -7,6 +7,7 @@ import contextvars
 import gc
 import threading
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -180,6 +181,58 @@ def test_tags_left_in_another_order_take_back_their_own() -> None:
     assert labels() == {"b": "2"}
     second.__exit__(None, None, None)
     assert labels() == {}
+
+
+def test_tasks_that_are_in_the_same_tags_at_once_leave_them_each_for_itself() -> None:
+    """They share one Scope, and it keeps the way back of one task only."""
+    shared = _native.tags(route="/cart")
+    seen: list[dict[str, str]] = []
+
+    async def task(turns_inside: int) -> None:
+        for _ in range(3):
+            with shared:
+                for _ in range(turns_inside):
+                    await asyncio.sleep(0)
+                    seen.append(_native.current_labels())
+            assert _native.current_labels() == {"outer": "1"}
+
+    async def run() -> None:
+        with _native.tags(outer="1"):
+            await asyncio.gather(*(task(turns) for turns in (1, 4, 2, 3)))
+
+    asyncio.run(run())
+    assert seen == [{"outer": "1", "route": "/cart"}] * 30
+    assert _native.current_labels() == {}
+
+
+def test_tags_left_in_another_context_change_nothing_there_and_stay_usable() -> None:
+    shared = _native.tags(a=1)
+    abandoned = contextvars.copy_context()
+    abandoned.run(shared.__enter__)
+    assert shared.__exit__(None, None, None) is False
+    for _ in range(2):
+        with shared:
+            assert _native.current_labels() == {"a": "1"}
+        assert _native.current_labels() == {}
+    assert abandoned.run(_native.current_labels) == {"a": "1"}
+    abandoned.run(shared.__exit__, None, None, None)
+    assert abandoned.run(_native.current_labels) == {}
+
+
+def test_a_context_that_was_given_up_inside_tags_is_freed() -> None:
+    class Kept:
+        pass
+
+    def enter() -> weakref.ref[Kept]:
+        kept, variable = Kept(), contextvars.ContextVar[Kept]("kept")
+        context = contextvars.copy_context()
+        context.run(variable.set, kept)
+        context.run(_native.tags(number=7).__enter__)  # not of text only, so that nobody remembers the object
+        return weakref.ref(kept)
+
+    kept = enter()
+    gc.collect()
+    assert kept() is None
 
 
 def test_positional_tags_are_refused() -> None:
