@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT / ".ci"))
 import interpreters  # noqa: E402 -- stands in .ci, which is no package
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
+FRAMEWORK_PYTHONS = {"3.12", "3.14"}  # where the SDK's tests with OpenTelemetry and other frameworks run
 UNPACKED_PYTHONS = {"3.14", "3.15"}  # .ci/newer-cpython.sh can bring these
 FUZZ_S = 300
 
@@ -293,7 +294,8 @@ def protocol(session: nox.Session) -> None:
 @nox.session(python=PYTHONS, requires=["interpreter-{python}", "wheel-sdk"])
 def sdk(session: nox.Session) -> None:
     """Test the Python SDK on one interpreter."""
-    install(session, "sdk", wheels=(SDK,))
+    frameworks = ["sdk-frameworks"] if session.python in FRAMEWORK_PYTHONS else []
+    install(session, "sdk", *frameworks, wheels=(SDK,))
     pytest(session, str(SDK / "tests"))
 
 

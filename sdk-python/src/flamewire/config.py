@@ -16,14 +16,32 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from flamewire.errors import ConfigurationError
 
-__all__ = ["PROFILE_TYPES", "SETTINGS", "Options", "Resolved", "Setting", "resolve"]
+__all__ = [
+    "PROFILE_TYPES",
+    "RESOURCE_TAGS",
+    "RESOURCE_VARIABLE",
+    "SETTINGS",
+    "Options",
+    "Resolved",
+    "Setting",
+    "resolve",
+]
 
 PROFILE_TYPES: Final = ("cpu",)
 ENGINES: Final = ("auto", "native", "python")
+
+RESOURCE_VARIABLE: Final = "OTEL_RESOURCE_ATTRIBUTES"
+RESOURCE_TAGS: Final = {
+    "service.namespace": "service_namespace",
+    "service.version": "service_version",
+    "deployment.environment": "deployment_environment",
+    "deployment.environment.name": "deployment_environment",
+}
+"""The attributes of an OpenTelemetry resource that become tags: those that a process shares with its like."""
 
 EngineChoice = Literal["auto", "native", "python"]
 
@@ -48,6 +66,7 @@ class Options:
     shutdown_timeout_s: float = 2.0
     max_stack_depth: int = 128
     max_queued_bytes: int = 8 * 1024 * 1024
+    executor_tags: bool = True
     enabled: bool = True
 
     @property
@@ -279,6 +298,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("shutdown_timeout_s", _seconds(0, 60), _read_seconds),
     Setting("max_stack_depth", _integer(1, 512), _read_integer),
     Setting("max_queued_bytes", _integer(65_536, 1 << 30), _read_integer),
+    Setting("executor_tags", _flag, _read_flag),
     Setting("enabled", _flag, _read_flag, ("PYROSCOPE_AGENT_ENABLED", "PYROSCOPE_PROFILING_ENABLED")),
 )
 
@@ -323,6 +343,7 @@ def resolve(arguments: Mapping[str, object], environment: Mapping[str, str], arg
             sources[setting.name] = name
             break
     _settle_credentials(values, sources, problems)
+    _take_from_resource(values, sources, environment.get(RESOURCE_VARIABLE, ""))
     service_name_missing = "service_name" not in values
     if service_name_missing:
         values["service_name"] = f"unknown_service:{_program_name(argv0)}"
@@ -358,6 +379,25 @@ def _settle_credentials(values: dict[str, Any], sources: dict[str, str], problem
         if name != "auth_token":
             del values[name]
             sources[name] = "default"
+
+
+def _take_from_resource(values: dict[str, Any], sources: dict[str, str], text: str) -> None:
+    """Let an OpenTelemetry resource, as its variable has it, say what nobody else has said (SDK-007)."""
+    attributes: dict[str, str] = {}
+    for part in _read_list(text):
+        name, sign, value = part.partition("=")
+        value = unquote(value.strip()).strip()
+        if sign and value and not any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
+            attributes[name.strip()] = _without_surrogates(value)
+    service_name = attributes.get("service.name", "")
+    if "service_name" not in values and service_name:
+        values["service_name"] = service_name
+        sources["service_name"] = RESOURCE_VARIABLE
+    found = {tag: attributes[name] for name, tag in RESOURCE_TAGS.items() if name in attributes}
+    if found:
+        if "tags" not in values:
+            sources["tags"] = RESOURCE_VARIABLE
+        values["tags"] = MappingProxyType({**found, **values.get("tags", {})})
 
 
 def _program_name(argv0: str) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flamewire.session import Session
     from flamewire.snapshot import Status
 
-__all__ = ["flush", "start", "status", "stop"]
+__all__ = ["flush", "start", "start_with", "status", "stop"]
 
 
 class _Default:
@@ -57,6 +57,7 @@ def start(
     shutdown_timeout_s: float | None = None,
     max_stack_depth: int | None = None,
     max_queued_bytes: int | None = None,
+    executor_tags: bool | None = None,
     enabled: bool | None = None,
 ) -> Session:
     """Start profiling this process and return the session.
@@ -82,6 +83,7 @@ def start(
         shutdown_timeout_s: longest delay of the process's exit, 0 to 60; default 2.
         max_stack_depth: frames kept of a stack, from the leaf, 1 to 512; default 128.
         max_queued_bytes: memory for profiles that wait for the server; default 8 MiB, the oldest go first.
+        executor_tags: a ThreadPoolExecutor's tasks carry tags and span of their submitter; default True.
         enabled: False makes everything a no-op; default True.
 
     Raises:
@@ -89,12 +91,16 @@ def start(
         AlreadyStartedError: a session with other options runs; stop it first.
         EngineError: no engine runs here.
     """
-    given = dict(locals())
+    return start_with(dict(locals()), os.environ)
+
+
+def start_with(given: Mapping[str, object], environment: Mapping[str, str]) -> Session:
+    """Do what ``start`` does, with the options in a mapping and another environment than the process's."""
     from flamewire.config import resolve
     from flamewire.lifecycle import ProcessHooks
     from flamewire.session import Session
 
-    resolved = resolve(given, os.environ, sys.argv[0] if sys.argv else "")
+    resolved = resolve(given, environment, sys.argv[0] if sys.argv else "")
     with _default.lock:
         running = _default.session
         if running is not None and running.running:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flamewire.engines.base import POLL_INTERVAL_S, Engine, EngineStats, Window
 from flamewire.engines.registry import start_engine
 from flamewire.errors import EngineError
+from flamewire.executors import ExecutorHook
 from flamewire.export.exporter import DropReason, Exporter
 from flamewire.export.transport import RequestsTransport, Transport
 from flamewire.log import LOGGER, info, warn
@@ -66,6 +67,7 @@ class Session:
         self._transport: Transport | None = None
         self._engine: Engine | None = None
         self._engine_reason = ""
+        self._executors = ExecutorHook()
         self._changed = threading.Condition()
         self._begin("not started")
 
@@ -106,6 +108,8 @@ class Session:
                 self._engine.stop()
                 self._begin("stopped")
                 raise EngineError(f"the SDK's threads cannot be started: {error}") from error
+            if self.options.executor_tags:
+                self._executors.install()
         for problem in self._problems:
             LOGGER.warning("%s", problem)
         if self._resolved.service_name_missing:
@@ -128,6 +132,7 @@ class Session:
                 return True
             deadline_s = time.monotonic() + self._shutdown_s(timeout_s)
             self._stopping = True
+            self._executors.remove()
             self._changed.notify_all()
             lost_before = exporter.delivery().lost
         thread.join(max(0.0, deadline_s - time.monotonic()))

@@ -182,3 +182,16 @@ def _as_yaml(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def test_the_resource_variable_names_what_nothing_else_names() -> None:
+    text = "service.name=shop%2C%20main,deployment.environment=prod,service.version=1,host.name=h,broken"
+    resolved = resolve(
+        {}, {"OTEL_RESOURCE_ATTRIBUTES": text, "FLAMEWIRE_TAGS": "service_version=2"}, "app.py"
+    )
+    assert (resolved.options.service_name, resolved.service_name_missing) == ("shop, main", False)
+    assert dict(resolved.options.tags) == {"deployment_environment": "prod", "service_version": "2"}
+    assert resolved.sources["service_name"] == "OTEL_RESOURCE_ATTRIBUTES"
+    assert resolved.problems == ()
+    named = resolve({}, {"OTEL_RESOURCE_ATTRIBUTES": text, "OTEL_SERVICE_NAME": "named"}, "app.py")
+    assert named.options.service_name == "named"
