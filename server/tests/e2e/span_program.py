@@ -2,8 +2,8 @@
 
 Usage: python span_program.py SERVER_URL SERVICE_NAME
 
-Two asyncio tasks, each in a span of its own, burn CPU in turns of about 50 ms; a third span has a child, which
-burns half of it. Prints the spans' ids and CPU seconds as one JSON line.
+Two asyncio tasks, each in a span of its own, burn CPU in turns of about 50 ms; a third span has a child,
+which burns half of it. Prints the spans' ids and CPU seconds as one JSON line.
 """
 
 from __future__ import annotations
