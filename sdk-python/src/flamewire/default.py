@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flamewire.session import Session
     from flamewire.snapshot import Status
 
-__all__ = ["flush", "start", "start_with", "status", "stop"]
+__all__ = ["flush", "running_session", "start", "start_with", "status", "stop"]
 
 
 class _Default:
@@ -117,6 +117,12 @@ def start_with(given: Mapping[str, object], environment: Mapping[str, str]) -> S
         _default.hooks.install()
         session.coverage = _default.hooks.coverage
         return session
+
+
+def running_session() -> Session | None:
+    """Return the default session while it runs."""
+    session = _default.session
+    return session if session is not None and session.running else None
 
 
 def stop() -> bool:

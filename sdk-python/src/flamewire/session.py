@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -69,6 +70,7 @@ class Session:
         self._engine_reason = ""
         self._executors = ExecutorHook()
         self._changed = threading.Condition()
+        self._started_in = os.getpid()
         self._begin("not started")
 
     def _begin(self, state: str) -> None:
@@ -81,6 +83,11 @@ class Session:
         self._last_stats = EngineStats()
         self._exporter: Exporter | None = None
         self._thread: SdkThread | None = None
+
+    @property
+    def inherited(self) -> bool:
+        """Whether it was started in a process that this one was forked from."""
+        return self._started_in != os.getpid()
 
     @property
     def running(self) -> bool:
@@ -102,6 +109,7 @@ class Session:
             self._transport = self._transport_factory(self.options)
             self._engine, self._engine_reason = self._engine_factory(self.options)
             self._begin("running")
+            self._started_in = os.getpid()
             try:
                 self._start_threads(self._transport)
             except RuntimeError as error:

@@ -299,6 +299,12 @@ def test_the_trace_id_is_carried_where_it_is_asked_for(labels: Labels, id_of: Id
         assert labels() == {"span_id": id_of(root), "span_name": "root", "trace_id": trace_id}
 
 
+def test_the_processor_by_its_former_name_is_ours() -> None:
+    from flamewire.compat.pyroscope.otel import PyroscopeSpanProcessor
+
+    assert isinstance(PyroscopeSpanProcessor(), FlamewireSpanProcessor)
+
+
 def test_after_shutdown_no_new_span_labels(labels: Labels) -> None:
     provider = TracerProvider()
     processor = FlamewireSpanProcessor()

@@ -1,0 +1,1 @@
+"""Other profilers' APIs on top of this one; one module for each."""
