@@ -10,6 +10,7 @@ from typing import Final, final
 
 __all__ = [
     "BlockError",
+    "CompactedBlock",
     "DecodeError",
     "EncodedBlock",
     "Encoder",
@@ -19,7 +20,10 @@ __all__ = [
     "SeriesEntry",
     "Tree",
     "__version__",
+    "compact_blocks",
     "decode_push",
+    "verify_samples",
+    "verify_symbols",
 ]
 
 __version__: Final[str]
@@ -201,6 +205,59 @@ class Encoder:
         """Remember the block's symbols as durable. Call only after block and catalog row are; idempotent."""
     @property
     def known_stacks(self) -> int: ...
+
+@final
+class CompactedBlock:
+    """The files that take the place of those of several blocks of one tenant and day."""
+
+    @property
+    def samples(self) -> bytes: ...
+    @property
+    def totals(self) -> bytes:
+        """A samples file with one row per (series, profile), its stack 0: Reader.totals reads it as well."""
+    @property
+    def symbols(self) -> bytes | None:
+        """None when no block had symbols."""
+    @property
+    def rows(self) -> int:
+        """Rows of the samples file: as many as the blocks had together."""
+    @property
+    def series(self) -> list[tuple[int, int, int]]:
+        """(fingerprint, time of the earliest profile, of the latest) of each series."""
+
+def compact_blocks(
+    sample_files: Sequence[str], symbol_files: Sequence[str], *, series: Sequence[tuple[int, str, str]]
+) -> CompactedBlock:
+    """Merge blocks: samples sorted as a whole, each symbol once per service.
+
+    Memory is about 50 bytes a row of the largest (service, profile type), 24 for rows of the row groups that
+    services share, and 75 for each frame of the symbols.
+
+    Args:
+        sample_files: paths, of one tenant and day.
+        symbol_files: paths, of the same blocks; the merged file keeps their order.
+        series: (fingerprint, service, profile type) of every series that the blocks may have.
+
+    Raises:
+        BlockError: a file is damaged, or has a series that is not among `series`.
+        OSError: a file cannot be read.
+    """
+
+def verify_samples(path: str) -> tuple[int, int]:
+    """Decode every row of a samples or totals file; returns (rows, sum of their values).
+
+    Raises:
+        BlockError: the file is damaged.
+        OSError: it cannot be read.
+    """
+
+def verify_symbols(path: str) -> None:
+    """Decode every row of a symbols file.
+
+    Raises:
+        BlockError: the file is damaged.
+        OSError: it cannot be read.
+    """
 
 @final
 class Reader:

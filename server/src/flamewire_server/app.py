@@ -7,13 +7,13 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import web
 
 from flamewire_server import __version__
 from flamewire_server._native import Encoder, Limits, Reader
+from flamewire_server.compaction.compactor import Compactor
 from flamewire_server.config import Config, is_loopback
 from flamewire_server.errors import ConfigError, StorageError
 from flamewire_server.http.middleware import make_middleware
@@ -28,13 +28,15 @@ from flamewire_server.metrics import Metrics
 from flamewire_server.query.labels import LabelQueries
 from flamewire_server.query.profiles import ProfileQueries
 from flamewire_server.storage.catalog import Catalog
+from flamewire_server.storage.compaction_queue import CompactionQueue
 from flamewire_server.storage.local_store import LocalStore
 from flamewire_server.storage.retention import apply_retention
 
 __all__ = ["run_server"]
 
 _QUERY_THREADS = 4
-_RETENTION_INTERVAL_S = 600
+_RETENTION_INTERVAL_S = 60
+_COMPACTION_INTERVAL_S = 2
 _IDLE_CHECK_S = 0.1
 _UI_FOLDER = Path(__file__).parent / "_ui"
 _NS_PER_S = 10**9
@@ -73,6 +75,7 @@ async def _serve(
 ) -> None:
     with (
         ThreadPoolExecutor(1, "commit") as commit_executor,
+        ThreadPoolExecutor(1, "compact") as compact_executor,
         ThreadPoolExecutor(_QUERY_THREADS, "query") as query_executor,
     ):
         writer = BlockWriter(store=store, catalog=catalog, encoder=Encoder(), limits=_limits(config))
@@ -107,7 +110,11 @@ async def _serve(
             shutdown_timeout=config.graceful_shutdown_timeout_s,
         )
         await runner.setup()
-        retention = asyncio.create_task(_keep_retention(config, metrics, store, catalog, query_executor))
+        compactor = Compactor(store=store, queue=CompactionQueue(catalog.database), metrics=metrics)
+        upkeep = [
+            asyncio.create_task(_keep_retention(config, metrics, store, catalog, query_executor)),
+            asyncio.create_task(_keep_compacting(compactor, compact_executor)),
+        ]
         try:
             url = await _listen(runner, config)
             _log.info("listening", url=url, version=__version__, data=str(config.data_dir.resolve()))
@@ -115,9 +122,9 @@ async def _serve(
             _log.info("stopping")
             operations.stopping = True
         finally:
-            retention.cancel()
-            with suppress(asyncio.CancelledError):
-                await retention
+            for task in upkeep:
+                task.cancel()
+            await asyncio.gather(*upkeep, return_exceptions=True)
             # Stops listening, then waits for the requests that were taken; the committer answers them
             # meanwhile.
             await _close(runner)
@@ -167,6 +174,18 @@ async def _keep_retention(
         except StorageError as error:
             _log.error("retention_failed", reason=str(error))
         await asyncio.sleep(_RETENTION_INTERVAL_S)
+
+
+async def _keep_compacting(compactor: Compactor, executor: ThreadPoolExecutor) -> None:
+    """Do one merge after the other while any is due. A merge that runs when the server stops is finished."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            while await loop.run_in_executor(executor, compactor.run_once):
+                pass
+        except StorageError as error:
+            _log.error("compaction_stalled", reason=str(error))
+        await asyncio.sleep(_COMPACTION_INTERVAL_S)
 
 
 def _limits(config: Config) -> Limits:

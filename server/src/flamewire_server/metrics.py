@@ -69,6 +69,28 @@ class Metrics:
         self.blocks_removed = Counter(
             "flamewire_blocks_removed", "Blocks removed by retention.", registry=registry
         )
+        self.compaction_seconds = Histogram(
+            "flamewire_compaction_seconds",
+            "Wall time of a merge of blocks.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.compaction_bytes = Counter(
+            "flamewire_compaction_bytes", "Bytes of block files.", ["direction"], registry=registry
+        )
+        self.compacted_blocks = Counter(
+            "flamewire_compacted_blocks", "Blocks that were merged into others.", registry=registry
+        )
+        self.compaction_failures = Counter(
+            "flamewire_compaction_failures",
+            "Merges that a damaged block, the disk or the catalog prevented.",
+            registry=registry,
+        )
+        self.compaction_lag = Gauge(
+            "flamewire_compaction_lag_seconds",
+            "Age of the oldest block that was not compacted yet.",
+            registry=registry,
+        )
         self.files_swept = Counter(
             "flamewire_files_swept", "Files removed at start that no commit had finished.", registry=registry
         )

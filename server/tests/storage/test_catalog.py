@@ -167,7 +167,7 @@ def test_a_file_that_is_no_catalog_is_refused(tmp_path: Path) -> None:
 
 
 def test_commits_are_durable_when_they_return(catalog: Catalog) -> None:
-    connection = catalog._connection()
+    connection = catalog.database.connection()
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     # 2 = FULL: the WAL is fsynced at every commit.
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)

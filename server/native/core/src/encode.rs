@@ -8,12 +8,15 @@ use crate::hash::HashedSet;
 use crate::labels::{Labels, Series};
 use crate::push::Batch;
 use crate::rows::{NewStacks, Slice, row_group, slices};
-use crate::samples::{self, RowGroup};
+use crate::samples;
 use crate::symbols;
 
 /// Services share a row group up to this many rows: opening a group costs as much as reading thousands of rows, and
 /// a dictionary of stacks is worth its bytes only where it is used often. A larger service has a group of its own.
 const SHARED_GROUP_ROWS: usize = 16_384;
+
+/// A new block is read soon and merged soon.
+const ZSTD_LEVEL: i32 = 1;
 
 const NS_PER_DAY: i64 = 86_400 * 1_000_000_000;
 
@@ -141,32 +144,36 @@ impl Encoder {
         slices.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
         let damaged = |error| BlockError::damaged("", error);
         let mut known = self.lock();
-        let (mut groups, mut frames, mut new_stacks) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut frames, mut new_stacks, mut rows) = (Vec::new(), Vec::new(), 0);
+        let has_spans = slices.iter().any(|slice| !slice.pushed.profile.spans.is_empty());
+        let mut samples = samples::Writer::new(ZSTD_LEVEL, has_spans, SHARED_GROUP_ROWS).map_err(damaged)?;
         for of_service in slices.chunk_by(|a, b| a.series.service == b.series.service) {
             let Some(service) = of_service.first().map(|slice| slice.series.service.as_str()) else { continue };
             let durable = known.touch(&(tenant.to_owned(), service.to_owned(), day));
             let mut finder = NewStacks { service, durable, fresh: HashedSet::default(), frames: &mut frames };
             for of_type in of_service.chunk_by(|a, b| a.series.profile_type == b.series.profile_type) {
-                add_rows(&mut groups, row_group(of_type, &mut finder));
+                let group = row_group(of_type, &mut finder);
+                rows += group.rows.len();
+                samples.add(group).map_err(damaged)?;
             }
             if !finder.fresh.is_empty() {
                 new_stacks.push((service.to_owned(), finder.fresh.into_iter().collect()));
             }
         }
         drop(known);
-        let rows = groups.iter().map(RowGroup::rows).sum();
         let series = series_entries(&slices);
         let (Some(time_min_ns), Some(time_max_ns)) =
             (series.iter().map(|entry| entry.time_min_ns).min(), series.iter().map(|entry| entry.time_max_ns).max())
         else {
             return Ok(None);
         };
-        let symbols = if frames.is_empty() { None } else { Some(symbols::write(&frames).map_err(damaged)?) };
+        let symbols =
+            if frames.is_empty() { None } else { Some(symbols::write(ZSTD_LEVEL, &[&frames]).map_err(damaged)?) };
         Ok(Some(EncodedBlock {
             tenant: tenant.to_owned(),
             day_number: day,
             day: date(day),
-            samples: samples::write(&groups).map_err(damaged)?,
+            samples: samples.finish().map_err(damaged)?,
             symbols,
             rows,
             time_min_ns,
@@ -174,14 +181,6 @@ impl Encoder {
             series,
             new_stacks,
         }))
-    }
-}
-
-/// Adds the rows of one (service, profile type): to the last row group while that is small, else to a new one.
-fn add_rows(groups: &mut Vec<RowGroup>, rows: RowGroup) {
-    match groups.last_mut() {
-        Some(last) if last.rows() + rows.rows() <= SHARED_GROUP_ROWS => last.append(rows),
-        _ => groups.push(rows),
     }
 }
 

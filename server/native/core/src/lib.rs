@@ -9,6 +9,7 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)
 )]
 
+pub mod compact;
 pub mod encode;
 pub mod error;
 mod flamebearer;
@@ -16,6 +17,7 @@ mod gzip;
 mod hash;
 mod labels;
 pub mod limits;
+mod merge;
 mod names;
 mod pprof;
 mod prune;
@@ -26,6 +28,7 @@ mod samples;
 mod scan;
 mod symbols;
 pub mod tree;
+mod unpack;
 mod wire;
 
 #[cfg(test)]

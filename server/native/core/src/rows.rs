@@ -3,13 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parquet::data_type::FixedLenByteArray;
-
 use crate::hash::{HashedMap, HashedSet};
 use crate::labels::Series;
 use crate::pprof::{NONE, Sample};
 use crate::push::PushedProfile;
-use crate::samples::{RowGroup, SpanColumns};
+use crate::samples::{Origin, Row, RowGroup, SpanColumns};
 use crate::symbols::NewFrame;
 
 /// The samples of one profile that belong to one series.
@@ -31,6 +29,14 @@ impl Slice<'_> {
             self.pushed.profile.time_ns,
             self.pushed.key.profile_id,
         )
+    }
+
+    fn origin(&self) -> Origin {
+        Origin {
+            series: self.series.fingerprint,
+            time_ns: self.pushed.profile.time_ns,
+            profile_id: self.pushed.key.profile_id,
+        }
     }
 
     /// Its samples with their values, those of value 0 left out.
@@ -81,46 +87,40 @@ impl<'a> NewStacks<'a, '_, '_> {
     }
 }
 
-/// A row before it is sorted. Rows come in the order of their slices, which is that of (series, time).
-#[derive(Clone, Copy)]
-struct Row {
-    stack: u32,
-    slice: u32,
-    span: u32,
-    value: i64,
-}
-
-/// Sorts the samples of the slices by (stack, series, time): one hash look-up a row, then a counting sort.
+/// Sorts the samples of the slices by (stack, series, time): one hash look-up a row, then a counting sort of rows that
+/// come in the order of their slices, which is that of (series, time).
 pub fn row_group<'a>(slices: &[Slice<'a>], new: &mut NewStacks<'a, '_, '_>) -> RowGroup {
     let mut group = RowGroup::default();
     let mut numbers: HashedMap<u32> = HashedMap::default();
     let (mut stacks, mut counts): (Vec<i64>, Vec<usize>) = (Vec::new(), Vec::new());
-    let mut rows = Vec::new();
+    let (mut rows, mut numbered) = (Vec::new(), Vec::new());
     let mut spans = Spans::default();
     for (slice, number) in slices.iter().zip(0u32..) {
         for (sample, value) in slice.samples() {
-            let stack = *numbers.entry(sample.stack).or_insert_with(|| {
+            let number_of_stack = *numbers.entry(sample.stack).or_insert_with(|| {
                 new.see(slice.pushed, sample);
                 stacks.push(sample.stack);
                 counts.push(0);
                 (stacks.len() - 1) as u32
             });
-            if let Some(count) = counts.get_mut(stack as usize) {
+            if let Some(count) = counts.get_mut(number_of_stack as usize) {
                 *count += 1;
             }
-            rows.push(Row { stack, slice: number, span: spans.number(slice, sample), value });
+            numbered.push(number_of_stack);
+            rows.push(Row { stack: sample.stack, value, origin: number, span: spans.number(slice, sample) });
         }
     }
     group.spans = spans.columns;
-    let rows = counting_sort(&rows, &stacks, &counts);
-    emit(&mut group, slices, &stacks, rows);
+    group.rows = sum_equal(counting_sort(&rows, &numbered, &stacks, &counts));
+    group.origins = slices.iter().map(Slice::origin).collect();
     if let Some(first) = slices.first() {
-        group.parts.push((first.series.service.clone(), first.series.profile_type.clone(), group.rows()));
+        group.parts.push((first.series.service.clone(), first.series.profile_type.clone(), group.rows.len()));
     }
     group
 }
 
-fn counting_sort(rows: &[Row], stacks: &[i64], counts: &[usize]) -> Vec<Row> {
+/// Sorts rows by their stack; `numbered` has each row's index into `stacks` and `counts`.
+fn counting_sort(rows: &[Row], numbered: &[u32], stacks: &[i64], counts: &[usize]) -> Vec<Row> {
     let mut order: Vec<usize> = (0..stacks.len()).collect();
     order.sort_unstable_by_key(|&number| stacks.get(number));
     let mut starts = vec![0; stacks.len()];
@@ -131,9 +131,9 @@ fn counting_sort(rows: &[Row], stacks: &[i64], counts: &[usize]) -> Vec<Row> {
             total += count;
         }
     }
-    let mut sorted = vec![Row { stack: 0, slice: 0, span: NONE, value: 0 }; rows.len()];
-    for row in rows {
-        if let Some(place) = starts.get_mut(row.stack as usize) {
+    let mut sorted = vec![Row { stack: 0, value: 0, origin: 0, span: NONE }; rows.len()];
+    for (row, &number) in rows.iter().zip(numbered) {
+        if let Some(place) = starts.get_mut(number as usize) {
             if let Some(target) = sorted.get_mut(*place) {
                 *target = *row;
             }
@@ -143,31 +143,21 @@ fn counting_sort(rows: &[Row], stacks: &[i64], counts: &[usize]) -> Vec<Row> {
     sorted
 }
 
-/// Fills the columns; rows of one profile with the same stack and span are summed.
-fn emit(group: &mut RowGroup, slices: &[Slice<'_>], stacks: &[i64], mut rows: Vec<Row>) {
-    for equal in rows.chunk_by_mut(|a, b| a.stack == b.stack && a.slice == b.slice) {
+/// Sums the rows of one profile that have the same stack and span.
+fn sum_equal(mut rows: Vec<Row>) -> Vec<Row> {
+    for equal in rows.chunk_by_mut(|a, b| a.stack == b.stack && a.origin == b.origin) {
         if equal.len() > 1 {
             equal.sort_unstable_by_key(|row| row.span);
         }
     }
-    let ids: Vec<FixedLenByteArray> =
-        slices.iter().map(|slice| FixedLenByteArray::from(slice.pushed.key.profile_id.to_vec())).collect();
-    let same = |a: &Row, b: &Row| a.stack == b.stack && a.slice == b.slice && a.span == b.span;
-    for equal in rows.chunk_by(same) {
-        let Some(row) = equal.first() else { continue };
-        let number = row.slice as usize;
-        let (Some(slice), Some(id), Some(&stack)) =
-            (slices.get(number), ids.get(number), stacks.get(row.stack as usize))
-        else {
-            continue;
-        };
-        group.series.push(slice.series.fingerprint);
-        group.profile_id.push(id.clone());
-        group.time_ns.push(slice.pushed.profile.time_ns);
-        group.stack.push(stack);
-        group.value.push(equal.iter().fold(0, |sum: i64, row| sum.saturating_add(row.value)));
-        group.span.push((row.span != NONE).then_some(row.span));
-    }
+    rows.dedup_by(|next, kept| {
+        let same = (next.stack, next.origin, next.span) == (kept.stack, kept.origin, kept.span);
+        if same {
+            kept.value = kept.value.saturating_add(next.value);
+        }
+        same
+    });
+    rows
 }
 
 /// The distinct spans of a row group.

@@ -1,4 +1,4 @@
-//! The samples file: its Parquet schema and writer. Read by scan.rs, described in docs/reference/block-format.md.
+//! The samples file: its Parquet schema and writer. Read by scan.rs and unpack.rs, described in docs/reference/block-format.md.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
@@ -9,9 +9,11 @@ use parquet::column::writer::ColumnWriterImpl;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnPath, TypePtr};
+
+use crate::pprof::NONE;
 
 const SCHEMA: &str = "
 message samples {
@@ -39,46 +41,56 @@ pub struct SpanColumns {
     pub name: String,
 }
 
+/// Whose rows: one profile's samples of one series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    pub series: i64,
+    pub time_ns: i64,
+    pub profile_id: [u8; 16],
+}
+
+/// One row; what is long or repeats stands in the tables of its group.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    pub stack: i64,
+    pub value: i64,
+    /// Index into `origins`.
+    pub origin: u32,
+    /// Index into `spans`, `NONE` for rows without a span.
+    pub span: u32,
+}
+
 /// The rows of one or more (service, profile type), each sorted by (stack, series, time).
 #[derive(Default)]
 pub struct RowGroup {
     /// (service, profile type, number of rows), in order.
     pub parts: Vec<(String, String, usize)>,
-    pub series: Vec<i64>,
-    pub profile_id: Vec<FixedLenByteArray>,
-    pub time_ns: Vec<i64>,
-    pub stack: Vec<i64>,
-    pub value: Vec<i64>,
-    /// Index into `spans`, None for rows without a span.
-    pub span: Vec<Option<u32>>,
+    pub rows: Vec<Row>,
+    pub origins: Vec<Origin>,
     pub spans: Vec<SpanColumns>,
 }
 
 impl RowGroup {
-    pub fn rows(&self) -> usize {
-        self.value.len()
-    }
-
     /// Appends the rows of another group.
     pub fn append(&mut self, mut other: Self) {
-        let first_span = self.spans.len() as u32;
+        let (first_origin, first_span) = (self.origins.len() as u32, self.spans.len() as u32);
         self.parts.append(&mut other.parts);
-        self.series.append(&mut other.series);
-        self.profile_id.append(&mut other.profile_id);
-        self.time_ns.append(&mut other.time_ns);
-        self.stack.append(&mut other.stack);
-        self.value.append(&mut other.value);
-        self.span.extend(other.span.into_iter().map(|span| span.map(|index| index + first_span)));
+        self.origins.append(&mut other.origins);
         self.spans.append(&mut other.spans);
+        self.rows.extend(other.rows.into_iter().map(|row| Row {
+            origin: row.origin + first_origin,
+            span: if row.span == NONE { NONE } else { row.span + first_span },
+            ..row
+        }));
     }
 }
 
 /// The parquet crate's settings that both kinds of file share.
-pub fn properties() -> Result<WriterPropertiesBuilder> {
+pub fn properties(zstd_level: i32) -> Result<WriterPropertiesBuilder> {
     const PAGE_BYTES: usize = 8 << 20;
     Ok(WriterProperties::builder()
         .set_created_by("flamewire".to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd_level)?))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)
         .set_dictionary_page_size_limit(PAGE_BYTES)
@@ -86,38 +98,71 @@ pub fn properties() -> Result<WriterPropertiesBuilder> {
         .set_data_page_row_count_limit(1 << 20))
 }
 
-/// Encodes row groups, in order, into one file.
-pub fn write(groups: &[RowGroup]) -> Result<Vec<u8>> {
-    let mut builder = properties()?;
-    // One value needs no compressor; nor do columns that are null in the whole file.
-    let mut plain = vec!["service", "profile_type"];
-    if groups.iter().all(|group| group.spans.is_empty()) {
-        plain.extend(["span_id", "child_span_id", "trace_id", "span_name"]);
-    }
-    for column in plain {
-        builder = builder.set_column_compression(ColumnPath::from(column), Compression::UNCOMPRESSED);
-    }
-    let schema = TYPE.as_ref().map_err(|error| ParquetError::General(error.to_string()))?;
-    let mut writer = SerializedFileWriter::new(Vec::new(), schema.clone(), Arc::new(builder.build()))?;
-    for group in groups {
-        write_group(writer.next_row_group()?, group)?;
-    }
-    writer.into_inner()
+/// Encodes row groups into one file, one after the other.
+pub struct Writer {
+    file: SerializedFileWriter<Vec<u8>>,
+    merge_up_to: usize,
+    pending: Option<RowGroup>,
 }
 
+impl Writer {
+    /// `merge_up_to`: neighbouring groups become one while they have no more rows together. `has_spans` may be true
+    /// where no row has a span.
+    pub fn new(zstd_level: i32, has_spans: bool, merge_up_to: usize) -> Result<Self> {
+        let mut builder = properties(zstd_level)?;
+        // One value needs no compressor; nor do columns that are null in the whole file.
+        let mut plain = vec!["service", "profile_type"];
+        if !has_spans {
+            plain.extend(["span_id", "child_span_id", "trace_id", "span_name"]);
+        }
+        for column in plain {
+            builder = builder.set_column_compression(ColumnPath::from(column), Compression::UNCOMPRESSED);
+        }
+        let schema = TYPE.as_ref().map_err(|error| ParquetError::General(error.to_string()))?;
+        let file = SerializedFileWriter::new(Vec::new(), schema.clone(), Arc::new(builder.build()))?;
+        Ok(Self { file, merge_up_to, pending: None })
+    }
+
+    /// Adds the rows of one (service, profile type); they come in this order.
+    pub fn add(&mut self, group: RowGroup) -> Result<()> {
+        if let Some(pending) = &mut self.pending
+            && pending.rows.len() + group.rows.len() <= self.merge_up_to
+        {
+            pending.append(group);
+            return Ok(());
+        }
+        match self.pending.replace(group) {
+            Some(full) => write_group(self.file.next_row_group()?, &full),
+            None => Ok(()),
+        }
+    }
+
+    /// The file's bytes.
+    pub fn finish(mut self) -> Result<Vec<u8>> {
+        if let Some(last) = self.pending.take() {
+            write_group(self.file.next_row_group()?, &last)?;
+        }
+        self.file.into_inner()
+    }
+}
+
+/// Rows that are copied into a column's own type at a time.
+const CHUNK_ROWS: usize = 4096;
+
 fn write_group<W: Write + Send>(mut writer: SerializedRowGroupWriter<'_, W>, group: &RowGroup) -> Result<()> {
-    let texts = |text: fn(&(String, String, usize)) -> &str| -> Vec<ByteArray> {
-        let repeated =
-            |part| std::iter::repeat_n(ByteArray::from(Bytes::copy_from_slice(text(part).as_bytes())), part.2);
-        group.parts.iter().flat_map(repeated).collect()
-    };
-    put::<ByteArrayType, _>(&mut writer, &texts(|part| &part.0), None)?;
-    put::<ByteArrayType, _>(&mut writer, &texts(|part| &part.1), None)?;
-    put::<Int64Type, _>(&mut writer, &group.series, None)?;
-    put::<FixedLenByteArrayType, _>(&mut writer, &group.profile_id, None)?;
-    put::<Int64Type, _>(&mut writer, &group.time_ns, None)?;
-    put::<Int64Type, _>(&mut writer, &group.stack, None)?;
-    put::<Int64Type, _>(&mut writer, &group.value, None)?;
+    let origin = |row: &Row| group.origins.get(row.origin as usize);
+    let ids: Vec<FixedLenByteArray> =
+        group.origins.iter().map(|origin| FixedLenByteArray::from(origin.profile_id.to_vec())).collect();
+    let no_id = FixedLenByteArray::from(vec![0; 16]);
+    put_texts(&mut writer, group, |part| &part.0)?;
+    put_texts(&mut writer, group, |part| &part.1)?;
+    put_rows::<Int64Type, _>(&mut writer, group, |row| origin(row).map_or(0, |origin| origin.series))?;
+    put_rows::<FixedLenByteArrayType, _>(&mut writer, group, |row| {
+        ids.get(row.origin as usize).unwrap_or(&no_id).clone()
+    })?;
+    put_rows::<Int64Type, _>(&mut writer, group, |row| origin(row).map_or(0, |origin| origin.time_ns))?;
+    put_rows::<Int64Type, _>(&mut writer, group, |row| row.stack)?;
+    put_rows::<Int64Type, _>(&mut writer, group, |row| row.value)?;
     put_spans::<Int64Type, _>(&mut writer, group, |span| (span.span_id != 0).then_some(span.span_id))?;
     put_spans::<Int64Type, _>(&mut writer, group, |span| (span.child_span_id != 0).then_some(span.child_span_id))?;
     put_spans::<FixedLenByteArrayType, _>(&mut writer, group, |span| {
@@ -130,31 +175,72 @@ fn write_group<W: Write + Send>(mut writer: SerializedRowGroupWriter<'_, W>, gro
     Ok(())
 }
 
+/// Writes a column that has one text for each part.
+fn put_texts<W: Write + Send>(
+    writer: &mut SerializedRowGroupWriter<'_, W>,
+    group: &RowGroup,
+    text: impl Fn(&(String, String, usize)) -> &str,
+) -> Result<()> {
+    let mut column = next_column(writer)?;
+    let typed: &mut ColumnWriterImpl<'_, ByteArrayType> = column.typed();
+    for part in &group.parts {
+        let value = ByteArray::from(Bytes::copy_from_slice(text(part).as_bytes()));
+        let repeated = vec![value; part.2.min(CHUNK_ROWS)];
+        let mut left = part.2;
+        while left > 0 {
+            let chunk = repeated.get(..left.min(CHUNK_ROWS)).unwrap_or(&repeated);
+            typed.write_batch(chunk, None, None)?;
+            left -= chunk.len();
+        }
+    }
+    column.close()
+}
+
+/// Writes a column that has a value in every row.
+fn put_rows<T: DataType, W: Write + Send>(
+    writer: &mut SerializedRowGroupWriter<'_, W>,
+    group: &RowGroup,
+    value: impl Fn(&Row) -> T::T,
+) -> Result<()> {
+    let mut column = next_column(writer)?;
+    let typed: &mut ColumnWriterImpl<'_, T> = column.typed();
+    let mut values = Vec::with_capacity(group.rows.len().min(CHUNK_ROWS));
+    for chunk in group.rows.chunks(CHUNK_ROWS) {
+        values.clear();
+        values.extend(chunk.iter().map(&value));
+        typed.write_batch(&values, None, None)?;
+    }
+    column.close()
+}
+
 /// Writes one nullable column from the rows' spans.
 fn put_spans<T: DataType, W: Write + Send>(
     writer: &mut SerializedRowGroupWriter<'_, W>,
     group: &RowGroup,
-    column: impl Fn(&SpanColumns) -> Option<T::T>,
+    value: impl Fn(&SpanColumns) -> Option<T::T>,
 ) -> Result<()> {
-    if group.spans.is_empty() {
-        return put::<T, W>(writer, &[], Some(&vec![0; group.rows()]));
+    let distinct: Vec<Option<T::T>> = group.spans.iter().map(value).collect();
+    let of = |row: &Row| distinct.get(row.span as usize).and_then(Option::as_ref);
+    let mut column = next_column(writer)?;
+    let typed: &mut ColumnWriterImpl<'_, T> = column.typed();
+    for chunk in group.rows.chunks(CHUNK_ROWS) {
+        let levels: Vec<i16> = chunk.iter().map(|row| i16::from(of(row).is_some())).collect();
+        let values: Vec<T::T> = chunk.iter().filter_map(of).cloned().collect();
+        typed.write_batch(&values, Some(&levels), None)?;
     }
-    let distinct: Vec<Option<T::T>> = group.spans.iter().map(column).collect();
-    let row = |span: &Option<u32>| span.and_then(|index| distinct.get(index as usize)).and_then(Option::as_ref);
-    let levels: Vec<i16> = group.span.iter().map(|span| i16::from(row(span).is_some())).collect();
-    let values: Vec<T::T> = group.span.iter().filter_map(row).cloned().collect();
-    put::<T, W>(writer, &values, Some(&levels))
+    column.close()
+}
+
+fn next_column<'a, W: Write + Send>(
+    writer: &'a mut SerializedRowGroupWriter<'_, W>,
+) -> Result<SerializedColumnWriter<'a>> {
+    writer.next_column()?.ok_or_else(|| ParquetError::General("the schema has fewer columns".to_owned()))
 }
 
 /// Writes the next column of a row group.
-pub fn put<T: DataType, W: Write + Send>(
-    writer: &mut SerializedRowGroupWriter<'_, W>,
-    values: &[T::T],
-    levels: Option<&[i16]>,
-) -> Result<()> {
-    let mut column =
-        writer.next_column()?.ok_or_else(|| ParquetError::General("the schema has fewer columns".to_owned()))?;
+pub fn put<T: DataType, W: Write + Send>(writer: &mut SerializedRowGroupWriter<'_, W>, values: &[T::T]) -> Result<()> {
+    let mut column = next_column(writer)?;
     let typed: &mut ColumnWriterImpl<'_, T> = column.typed();
-    typed.write_batch(values, levels, None)?;
+    typed.write_batch(values, None, None)?;
     column.close()
 }

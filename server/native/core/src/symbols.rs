@@ -48,35 +48,105 @@ pub struct NewFrame<'a> {
     pub frame: u32,
 }
 
-/// Encodes frames, in order, into one file.
-pub fn write(frames: &[NewFrame<'_>]) -> Result<Vec<u8>> {
+/// Columns of text, beside the service.
+#[derive(Clone, Copy)]
+pub enum Text {
+    Function,
+    SystemName,
+    Filename,
+    BuildId,
+    Mapping,
+}
+
+/// Columns of numbers, beside the hashes.
+#[derive(Clone, Copy)]
+pub enum Number {
+    StartLine,
+    Line,
+    Address,
+}
+
+/// A row to write.
+pub trait FrameRow {
+    fn service(&self) -> ByteArray;
+    fn node(&self) -> i64;
+    fn parent(&self) -> i64;
+    fn text(&self, column: Text) -> ByteArray;
+    fn number(&self, column: Number) -> i64;
+    fn is_inlined(&self) -> bool;
+}
+
+/// Encodes groups of frames, in order, into one file.
+pub fn write<F: FrameRow, G: AsRef<[F]>>(zstd_level: i32, groups: &[G]) -> Result<Vec<u8>> {
     let schema = TYPE.as_ref().map_err(|error| ParquetError::General(error.to_string()))?;
-    let mut file = SerializedFileWriter::new(Vec::new(), schema.clone(), Arc::new(properties()?.build()))?;
-    let mut writer = file.next_row_group()?;
-    let integers = |value: &dyn Fn(&NewFrame<'_>) -> i64| -> Vec<i64> { frames.iter().map(value).collect() };
-    let texts = |index: &dyn Fn(&NewFrame<'_>) -> Option<u32>| -> Vec<ByteArray> {
-        frames.iter().map(|frame| index(frame).map_or_else(|| ByteArray::from(""), |text| frame.text(text))).collect()
-    };
-    let services: Vec<ByteArray> = frames.iter().map(|frame| ByteArray::from(frame.service)).collect();
-    put::<ByteArrayType, _>(&mut writer, &services, None)?;
-    put::<Int64Type, _>(&mut writer, &integers(&|frame| frame.node), None)?;
-    put::<Int64Type, _>(&mut writer, &integers(&|frame| frame.parent), None)?;
-    put::<ByteArrayType, _>(&mut writer, &texts(&|frame| frame.function().map(|function| function.name)), None)?;
-    put::<ByteArrayType, _>(&mut writer, &texts(&|frame| frame.function().map(|function| function.system_name)), None)?;
-    put::<ByteArrayType, _>(&mut writer, &texts(&|frame| frame.function().map(|function| function.filename)), None)?;
-    put::<Int64Type, _>(
-        &mut writer,
-        &integers(&|frame| frame.function().map_or(0, |function| function.start_line)),
-        None,
-    )?;
-    put::<Int64Type, _>(&mut writer, &integers(&|frame| frame.frame().map_or(0, |own| own.line)), None)?;
-    put::<Int64Type, _>(&mut writer, &integers(&|frame| frame.frame().map_or(0, |own| own.address as i64)), None)?;
-    put::<ByteArrayType, _>(&mut writer, &texts(&|frame| frame.mapping().map(|mapping| mapping.build_id)), None)?;
-    put::<ByteArrayType, _>(&mut writer, &texts(&|frame| frame.mapping().map(|mapping| mapping.filename)), None)?;
-    let inlined: Vec<bool> = frames.iter().map(|frame| frame.frame().is_some_and(|own| own.inlined)).collect();
-    put::<BoolType, _>(&mut writer, &inlined, None)?;
-    writer.close()?;
+    let properties = Arc::new(properties(zstd_level)?.build());
+    let mut file = SerializedFileWriter::new(Vec::new(), schema.clone(), properties)?;
+    for group in groups {
+        write_group(&mut file, group.as_ref())?;
+    }
     file.into_inner()
+}
+
+fn write_group<F: FrameRow>(file: &mut SerializedFileWriter<Vec<u8>>, frames: &[F]) -> Result<()> {
+    let mut writer = file.next_row_group()?;
+    let numbers = |value: &dyn Fn(&F) -> i64| -> Vec<i64> { frames.iter().map(value).collect() };
+    let texts = |column: Text| -> Vec<ByteArray> { frames.iter().map(|frame| frame.text(column)).collect() };
+    let services: Vec<ByteArray> = frames.iter().map(F::service).collect();
+    put::<ByteArrayType, _>(&mut writer, &services)?;
+    put::<Int64Type, _>(&mut writer, &numbers(&F::node))?;
+    put::<Int64Type, _>(&mut writer, &numbers(&F::parent))?;
+    put::<ByteArrayType, _>(&mut writer, &texts(Text::Function))?;
+    put::<ByteArrayType, _>(&mut writer, &texts(Text::SystemName))?;
+    put::<ByteArrayType, _>(&mut writer, &texts(Text::Filename))?;
+    put::<Int64Type, _>(&mut writer, &numbers(&|frame| frame.number(Number::StartLine)))?;
+    put::<Int64Type, _>(&mut writer, &numbers(&|frame| frame.number(Number::Line)))?;
+    put::<Int64Type, _>(&mut writer, &numbers(&|frame| frame.number(Number::Address)))?;
+    put::<ByteArrayType, _>(&mut writer, &texts(Text::BuildId))?;
+    put::<ByteArrayType, _>(&mut writer, &texts(Text::Mapping))?;
+    let inlined: Vec<bool> = frames.iter().map(F::is_inlined).collect();
+    put::<BoolType, _>(&mut writer, &inlined)?;
+    writer.close()?;
+    Ok(())
+}
+
+impl FrameRow for NewFrame<'_> {
+    fn service(&self) -> ByteArray {
+        ByteArray::from(self.service)
+    }
+
+    fn node(&self) -> i64 {
+        self.node
+    }
+
+    fn parent(&self) -> i64 {
+        self.parent
+    }
+
+    fn text(&self, column: Text) -> ByteArray {
+        let index = match column {
+            Text::Function => self.function().map(|function| function.name),
+            Text::SystemName => self.function().map(|function| function.system_name),
+            Text::Filename => self.function().map(|function| function.filename),
+            Text::BuildId => self.mapping().map(|mapping| mapping.build_id),
+            Text::Mapping => self.mapping().map(|mapping| mapping.filename),
+        };
+        index.map_or_else(
+            || ByteArray::from(""),
+            |index| ByteArray::from(self.profile.string(index).as_bytes().to_vec()),
+        )
+    }
+
+    fn number(&self, column: Number) -> i64 {
+        match column {
+            Number::StartLine => self.function().map_or(0, |function| function.start_line),
+            Number::Line => self.frame().map_or(0, |own| own.line),
+            Number::Address => self.frame().map_or(0, |own| own.address as i64),
+        }
+    }
+
+    fn is_inlined(&self) -> bool {
+        self.frame().is_some_and(|own| own.inlined)
+    }
 }
 
 impl NewFrame<'_> {
@@ -90,10 +160,6 @@ impl NewFrame<'_> {
 
     fn mapping(&self) -> Option<&crate::pprof::Mapping> {
         self.profile.mappings.get(self.frame()?.mapping as usize)
-    }
-
-    fn text(&self, index: u32) -> ByteArray {
-        ByteArray::from(self.profile.string(index).as_bytes().to_vec())
     }
 }
 
@@ -145,7 +211,8 @@ fn unsymbolised(mapping: &[u8], address: i64) -> Bytes {
     Bytes::from(format!("{file} 0x{:x}", address as u64))
 }
 
-fn column<T: DataType>(group: &dyn RowGroupReader, index: usize, rows: usize) -> Result<Vec<T::T>> {
+/// Reads a column without nulls whole.
+pub fn column<T: DataType>(group: &dyn RowGroupReader, index: usize, rows: usize) -> Result<Vec<T::T>> {
     let mut reader = typed::<T>(group.get_column_reader(index)?)?;
     let mut values = Vec::new();
     let (_, read, _) = reader.read_records(rows, None, None, &mut values)?;

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use flamewire_core::compact::{self, KnownSeries};
 use flamewire_core::encode::{self, SeriesEntry as CoreSeriesEntry};
 use flamewire_core::error::{BlockError as CoreBlockError, DecodeError as CoreDecodeError};
 use flamewire_core::limits::Limits as CoreLimits;
@@ -289,6 +290,62 @@ impl Encoder {
     }
 }
 
+/// Files that take the place of those of several blocks.
+#[pyclass(frozen, module = "flamewire_server._native")]
+struct CompactedBlock(compact::CompactedBlock);
+
+#[pymethods]
+impl CompactedBlock {
+    #[getter]
+    fn samples<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.samples)
+    }
+    #[getter]
+    fn totals<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.totals)
+    }
+    #[getter]
+    fn symbols<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.0.symbols.as_ref().map(|bytes| PyBytes::new(py, bytes))
+    }
+    #[getter]
+    fn rows(&self) -> usize {
+        self.0.rows
+    }
+    #[getter]
+    fn series(&self) -> Vec<(i64, i64, i64)> {
+        self.0.series.clone()
+    }
+}
+
+/// Merge blocks into one.
+#[pyfunction]
+#[pyo3(signature = (sample_files, symbol_files, *, series))]
+fn compact_blocks(
+    py: Python<'_>,
+    sample_files: Vec<String>,
+    symbol_files: Vec<String>,
+    series: Vec<(i64, String, String)>,
+) -> PyResult<CompactedBlock> {
+    let known = |(fingerprint, service, profile_type)| KnownSeries { fingerprint, service, profile_type };
+    let series: Vec<KnownSeries> = series.into_iter().map(known).collect();
+    let compacted = py.detach(|| compact::compact(&sample_files, &symbol_files, &series));
+    compacted.map(CompactedBlock).map_err(block_error)
+}
+
+/// Decode every row of a samples or totals file: (rows, sum of values).
+#[pyfunction]
+fn verify_samples(py: Python<'_>, path: &str) -> PyResult<(usize, i128)> {
+    let contents = py.detach(|| compact::verify_samples(path)).map_err(block_error)?;
+    Ok((contents.rows, contents.value))
+}
+
+/// Decode every row of a symbols file.
+#[pyfunction]
+fn verify_symbols(py: Python<'_>, path: &str) -> PyResult<()> {
+    py.detach(|| compact::verify_symbols(path)).map_err(block_error)
+}
+
 /// Reads blocks.
 #[pyclass(frozen, module = "flamewire_server._native")]
 struct Reader(read::Reader);
@@ -386,7 +443,8 @@ impl Tree {
 mod _native {
     #[pymodule_export]
     use super::{
-        BlockError, DecodeError, EncodedBlock, Encoder, Limits, ProfileBatch, Reader, SeriesEntry, Tree, decode_push,
+        BlockError, CompactedBlock, DecodeError, EncodedBlock, Encoder, Limits, ProfileBatch, Reader, SeriesEntry,
+        Tree, compact_blocks, decode_push, verify_samples, verify_symbols,
     };
 
     #[pymodule_export]

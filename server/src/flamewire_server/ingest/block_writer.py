@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +16,8 @@ from flamewire_server.storage.local_store import LocalStore, new_block_name
 
 __all__ = ["BlockWriter", "Push", "Stored"]
 
-_NS_PER_HOUR = 3600 * 10**9
+_NS_PER_S = 10**9
+_NS_PER_HOUR = 3600 * _NS_PER_S
 _ATTEMPTS = 3
 _log = EventLog(__name__)
 
@@ -191,6 +193,9 @@ class BlockWriter:
                 )
                 for one in block.series
             ],
+            created_at_s=self._clock_ns() // _NS_PER_S,
+            samples_crc=zlib.crc32(samples),
+            symbols_crc=None if symbols is None else zlib.crc32(symbols),
         )
 
 

@@ -117,10 +117,12 @@ class ProfileQueries:
         # A stamp inside a millisecond belongs to that millisecond, so every edge lies at the end of one.
         first_ns = (start_ms - query.step_ms) * NS_PER_MS + NS_PER_MS - 1
         last_ns = (start_ms + (steps - 1) * query.step_ms) * NS_PER_MS + NS_PER_MS - 1
-        series, samples, _ = self._find(selection, TimeRange(max(first_ns + 1, 0), last_ns))
+        time_range = TimeRange(max(first_ns + 1, 0), last_ns)
+        series = select_series(self._catalog, selection.tenant, time_range, selection.selector)
+        files = self._catalog.files(selection.tenant, time_range, series)
         groups, labels = _group(series, query.group_by)
         totals = self._reader.totals(
-            samples,
+            [self._store.path_of(name) for name in files.totals],
             series=[one.fingerprint for one in series],
             groups=groups,
             start_ns=first_ns,

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from flamewire_server.errors import StorageError
 from flamewire_server.model.labels import Labels
 from flamewire_server.model.time_range import TimeRange
-from flamewire_server.storage.schema import migrate
+from flamewire_server.storage.compaction_queue import announce
+from flamewire_server.storage.database import Database, marks, storage_errors
 
 __all__ = [
     "Block",
@@ -34,6 +32,8 @@ __all__ = [
 
 # SQLite takes 32,766 parameters in a statement since 3.32, PostgreSQL 65,535.
 _PARAMETERS = 8000
+# Columns of `blocks` that name a file.
+FILE_COLUMNS = ("samples_name", "symbols_name", "totals_name")
 # Above this many series a block is not looked through for them: the reader filters by series anyway.
 _PRUNE_LIMIT = 500
 
@@ -65,7 +65,10 @@ class NewSeries:
 
 @dataclass(frozen=True, slots=True)
 class NewBlock:
-    """A block whose files are durable, and which this commit makes visible."""
+    """A block whose files are durable, and which this commit makes visible.
+
+    created_at_s decides when it is compacted; crc32 of each file, None where it was not taken.
+    """
 
     tenant: str
     day: str
@@ -77,6 +80,9 @@ class NewBlock:
     time_min_ns: int
     time_max_ns: int
     series: list[NewSeries]
+    created_at_s: int = 0
+    samples_crc: int | None = None
+    symbols_crc: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Block:
     block_id: int
     day: str
     samples_name: str
+    totals_name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +107,15 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class StoredFiles:
-    """What a query has to read: names in the store."""
+    """What a query has to read: names in the store.
+
+    totals: in place of samples for whoever needs no stacks and no spans: one row per series and profile where
+    the block has been compacted, else the samples.
+    """
 
     samples: list[str]
     symbols: list[str]
+    totals: list[str]
 
 
 class Catalog:
@@ -117,23 +129,11 @@ class Catalog:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
-        self._all_lock = threading.Lock()
-        try:
-            with _storage_errors("open"):
-                migrate(self._connection())
-        except BaseException:
-            self.close()
-            raise
+        self.database = Database(path)
 
     def close(self) -> None:
         """Close the connections of all threads; none may be in a call."""
-        with self._all_lock:
-            for connection in self._all:
-                connection.close()
-            self._all.clear()
+        self.database.close()
 
     def commit(self, blocks: Sequence[NewBlock], ids: Sequence[tuple[str, ProfileId, int]]) -> None:
         """Make blocks visible and profile ids known, all or nothing, durable on return.
@@ -146,7 +146,7 @@ class Catalog:
             DuplicateError: an id is known.
             StorageError: the disk refused.
         """
-        with self._transaction("commit") as connection:
+        with self.database.transaction("commit") as connection:
             try:
                 connection.executemany(
                     "INSERT INTO profile_ids (tenant, series, profile_id, content, forget_at_h)"
@@ -157,15 +157,16 @@ class Catalog:
                 raise DuplicateError from error
             for block in blocks:
                 self._insert_block(connection, block)
+            announce(connection, blocks)
 
     def known_contents(
         self, tenant: str, keys: Sequence[tuple[int, bytes]]
     ) -> dict[tuple[int, bytes], set[int]]:
         """Look up which (series, profile id) are known, and with which content hashes."""
         known: dict[tuple[int, bytes], set[int]] = {}
-        with _storage_errors("look up profile ids"):
+        with storage_errors("look up profile ids"):
             for chunk in _chunks(keys, _PARAMETERS // 2):
-                rows = self._connection().execute(
+                rows = self.database.connection().execute(
                     f"WITH pushed (series, profile_id) AS (VALUES {_rows(len(chunk), 2)})"
                     " SELECT known.series, known.profile_id, known.content FROM pushed JOIN profile_ids known"
                     " ON known.tenant = ? AND known.series = pushed.series AND known.profile_id ="
@@ -206,8 +207,8 @@ class Catalog:
         if profile_type is not None:
             sql += " AND profile_type = ?"
             parameters.append(profile_type)
-        with _storage_errors("list series"):
-            rows = self._connection().execute(sql, parameters).fetchall()
+        with storage_errors("list series"):
+            rows = self.database.connection().execute(sql, parameters).fetchall()
         return [
             Series(fingerprint, svc, kind, _read_labels(labels)) for fingerprint, svc, kind, labels in rows
         ]
@@ -221,51 +222,56 @@ class Catalog:
         days = sorted({block.day for block in blocks})
         services = sorted({one.service for one in series})
         if not days:
-            return StoredFiles([], [])
-        return StoredFiles([block.samples_name for block in blocks], self._symbols(tenant, days, services))
+            return StoredFiles([], [], [])
+        return StoredFiles(
+            [block.samples_name for block in blocks],
+            self._symbols(tenant, days, services),
+            [block.totals_name or block.samples_name for block in blocks],
+        )
 
     def _blocks(self, tenant: str, time_range: TimeRange, series: Sequence[Series]) -> list[Block]:
         first_day, last_day = time_range.days
         bounds = [time_range.start_ns, time_range.end_ns]
         sql = (
-            "SELECT id, day, samples_name FROM blocks"
+            "SELECT id, day, samples_name, totals_name FROM blocks"
             " WHERE tenant = ? AND day >= ? AND day <= ? AND time_max_ns >= ? AND time_min_ns <= ?"
         )
         parameters: list[object] = [tenant, first_day, last_day, *bounds]
         if len(series) <= _PRUNE_LIMIT:
             sql += (
                 " AND EXISTS (SELECT 1 FROM block_series held WHERE held.block_id = blocks.id"
-                f" AND held.fingerprint IN ({_marks(len(series))})"
+                f" AND held.fingerprint IN ({marks(len(series))})"
                 " AND held.time_max_ns >= ? AND held.time_min_ns <= ?)"
             )
             parameters += [*(one.fingerprint for one in series), *bounds]
-        with _storage_errors("list blocks"):
-            rows = self._connection().execute(sql + " ORDER BY id", parameters)
-            return [Block(block_id, day, name) for block_id, day, name in rows]
+        with storage_errors("list blocks"):
+            rows = self.database.connection().execute(sql + " ORDER BY id", parameters)
+            return [Block(*row) for row in rows]
 
     def _symbols(self, tenant: str, days: Sequence[str], services: Sequence[str]) -> list[str]:
         sql = (
             "SELECT symbols_name FROM blocks WHERE symbols_name IS NOT NULL"
-            f" AND tenant = ? AND day IN ({_marks(len(days))})"
+            f" AND tenant = ? AND day IN ({marks(len(days))})"
         )
         parameters: list[object] = [tenant, *days]
         if len(services) <= _PRUNE_LIMIT:
             sql += (
                 " AND EXISTS (SELECT 1 FROM block_series held JOIN series ON series.tenant = blocks.tenant"
                 " AND series.day = blocks.day AND series.fingerprint = held.fingerprint"
-                f" WHERE held.block_id = blocks.id AND series.service IN ({_marks(len(services))}))"
+                f" WHERE held.block_id = blocks.id AND series.service IN ({marks(len(services))}))"
             )
             parameters += services
-        with _storage_errors("list symbols"):
-            return [name for (name,) in self._connection().execute(sql + " ORDER BY id", parameters)]
+        with storage_errors("list symbols"):
+            return [name for (name,) in self.database.connection().execute(sql + " ORDER BY id", parameters)]
 
     def file_names(self) -> set[str]:
         """List every file that the store shall have: of blocks, and of removed blocks that wait for their
         end."""
-        with _storage_errors("list files"):
-            rows = self._connection().execute(
+        with storage_errors("list files"):
+            rows = self.database.connection().execute(
                 "SELECT samples_name FROM blocks UNION ALL SELECT symbols_name FROM blocks"
-                " WHERE symbols_name IS NOT NULL UNION ALL SELECT name FROM removed_files"
+                " WHERE symbols_name IS NOT NULL UNION ALL SELECT totals_name FROM blocks"
+                " WHERE totals_name IS NOT NULL UNION ALL SELECT name FROM removed_files"
             )
             return {name for (name,) in rows}
 
@@ -275,8 +281,8 @@ class Catalog:
         Returns:
             How many blocks went.
         """
-        with self._transaction("remove old blocks") as connection:
-            for column in ("samples_name", "symbols_name"):
+        with self.database.transaction("remove old blocks") as connection:
+            for column in FILE_COLUMNS:
                 connection.execute(
                     f"INSERT INTO removed_files (name, removed_at_s) SELECT {column}, ? FROM blocks"
                     f" WHERE day < ? AND {column} IS NOT NULL",
@@ -287,34 +293,36 @@ class Catalog:
             )
             removed = connection.execute("DELETE FROM blocks WHERE day < ?", (before,)).rowcount
             connection.execute("DELETE FROM series WHERE day < ?", (before,))
+            connection.execute("DELETE FROM jobs WHERE day < ?", (before,))
         return removed
 
     def removed_files(self, before_s: int) -> list[str]:
         """List the files whose blocks were removed before the given time."""
-        with _storage_errors("list removed files"):
-            rows = self._connection().execute(
+        with storage_errors("list removed files"):
+            rows = self.database.connection().execute(
                 "SELECT name FROM removed_files WHERE removed_at_s < ?", (before_s,)
             )
             return [name for (name,) in rows]
 
     def forget_files(self, names: Collection[str]) -> None:
         """Strike removed files off: they are gone from the store."""
-        with self._transaction("forget files") as connection:
+        with self.database.transaction("forget files") as connection:
             connection.executemany("DELETE FROM removed_files WHERE name = ?", [(name,) for name in names])
 
     def forget_ids(self, before_h: int) -> int:
         """Forget profile ids whose hour has come; returns how many."""
-        with self._transaction("forget profile ids") as connection:
+        with self.database.transaction("forget profile ids") as connection:
             return connection.execute("DELETE FROM profile_ids WHERE forget_at_h < ?", (before_h,)).rowcount
 
     def _insert_block(self, connection: sqlite3.Connection, block: NewBlock) -> None:
         (block_id,) = connection.execute(
             "INSERT INTO blocks (tenant, day, level, samples_name, symbols_name, samples_bytes,"
-            " symbols_bytes,"
-            " row_count, time_min_ns, time_max_ns) VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+            " symbols_bytes, row_count, time_min_ns, time_max_ns, created_at_s, samples_crc, symbols_crc)"
+            " VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
             (
                 block.tenant, block.day, block.samples_name, block.symbols_name, block.samples_bytes,
                 block.symbols_bytes, block.row_count, block.time_min_ns, block.time_max_ns,
+                block.created_at_s, block.samples_crc, block.symbols_crc,
             ),
         ).fetchone()  # fmt: skip
         connection.executemany(
@@ -339,54 +347,9 @@ class Catalog:
             ],
         )  # fmt: skip
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            # Closed by the thread that calls close(), hence check_same_thread=False; used by its own thread
-            # only.
-            connection = sqlite3.connect(
-                self._path, timeout=10, isolation_level=None, check_same_thread=False
-            )
-            with self._all_lock:
-                self._all.append(connection)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            self._local.connection = connection
-        return connection
-
-    @contextmanager
-    def _transaction(self, purpose: str) -> Iterator[sqlite3.Connection]:
-        connection = self._connection()
-        with _storage_errors(purpose):
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
-
-@contextmanager
-def _storage_errors(purpose: str) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        # A WAL whose fsync failed may hold the commit all the same: recovery after a restart would then find
-        # it.
-        uncertain = (
-            error.sqlite_errorname.startswith("SQLITE_IOERR") if hasattr(error, "sqlite_errorname") else False
-        )
-        raise StorageError(f"the catalog failed to {purpose}: {error}", uncertain=uncertain) from error
-
-
-def _marks(count: int) -> str:
-    return ", ".join("?" * count)
-
 
 def _rows(count: int, width: int) -> str:
-    return ", ".join([f"({_marks(width)})"] * count)
+    return ", ".join([f"({marks(width)})"] * count)
 
 
 def _chunks(keys: Sequence[tuple[int, bytes]], size: int) -> Iterable[Sequence[tuple[int, bytes]]]:

@@ -81,6 +81,34 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
             """,
         ),
     ),
+    (
+        2,
+        (
+            # Compacted blocks: the file that time series read, and what decides when a block is due. CRC-32
+            # of each file; NULL where an older version wrote it.
+            "ALTER TABLE blocks ADD COLUMN totals_name TEXT",
+            "ALTER TABLE blocks ADD COLUMN totals_bytes BIGINT NOT NULL DEFAULT 0",
+            "ALTER TABLE blocks ADD COLUMN created_at_s BIGINT NOT NULL DEFAULT 0",
+            "ALTER TABLE blocks ADD COLUMN samples_crc BIGINT",
+            "ALTER TABLE blocks ADD COLUMN symbols_crc BIGINT",
+            "ALTER TABLE blocks ADD COLUMN totals_crc BIGINT",
+            # Work on one tenant's day, claimed by lease. Commits make it due, who did the work sets it back.
+            """
+            CREATE TABLE jobs (
+                id INTEGER PRIMARY KEY,
+                kind TEXT NOT NULL,
+                tenant TEXT NOT NULL,
+                day TEXT NOT NULL,
+                due_at_s BIGINT NOT NULL,
+                lease_until_s BIGINT NOT NULL,
+                worker TEXT NOT NULL,
+                UNIQUE (kind, tenant, day)
+            )
+            """,
+            "INSERT INTO jobs (kind, tenant, day, due_at_s, lease_until_s, worker)"
+            " SELECT DISTINCT 'compact', tenant, day, 0, 0, '' FROM blocks",
+        ),
+    ),
 )
 
 

@@ -1,0 +1,1 @@
+"""Compaction: many small blocks of a tenant's day become few, sorted as a whole."""
