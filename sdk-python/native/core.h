@@ -3,7 +3,7 @@
  * Who runs where:
  *   handler   in the sampled thread, on SIGPROF: unwind.c, hamt.c, guard.c, ring.h. No lock, no allocation, no formatting.
  *   reader    in the thread that calls poll()/take_window()/stop(), without the GIL, under fw.reader_lock:
- *             drain.c, intern.c, window.c, pprof.c.
+ *             drain.c, intern.c, window.c, pprof.c, ceiling.c.
  *   control   start, stop, attach, detach, fork, under fw.threads_lock: threads.c, timers.c, sampler.c.
  * Lock order: reader_lock, then threads_lock. Nobody takes the GIL while holding either.
  */
@@ -45,6 +45,7 @@ enum fw_drop {
     FW_DROP_TOO_MANY_THREADS,  /* a thread was not sampled: no slot, or no memory for its ring */
     FW_DROP_NO_TIMER,          /* a thread was not sampled: the kernel gave no timer (RLIMIT_SIGPENDING) */
     FW_DROP_SIGNAL_TAKEN,      /* another handler took SIGPROF: nothing is sampled until it is ours again */
+    FW_DROP_OVERHEAD_LIMIT,    /* left out because samples cost too much (ceiling.c) */
     FW_DROP_COUNT
 };
 
@@ -120,6 +121,7 @@ typedef struct {
     fw_slot *slots;
 
     uint64_t period_ns;
+    _Atomic uint32_t stretch;         /* a thread is sampled every so many periods: 1, or a power of 2 (ceiling.c) */
     uint32_t max_depth;
     bool started;                     /* between start and stop */
     bool suspended;                   /* SIGPROF is in other hands: no timers; under threads_lock */
@@ -174,6 +176,10 @@ void fw_signal_disable(void);
 void fw_signal_check_owner(void);                      /* lets timers rest while SIGPROF is another's */
 bool fw_timer_create(fw_slot *slot);
 void fw_timer_delete(fw_slot *slot);
+
+/* ceiling.c */
+void fw_ceiling_reset(void);
+void fw_ceiling_check(void);                           /* under reader_lock, after the rings were drained */
 
 /* threads.c */
 fw_slot *fw_attach(pid_t tid, bool is_caller, uint64_t base_ns, bool excluded);

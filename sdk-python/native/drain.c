@@ -177,8 +177,8 @@ static void settle_unattributed(uint64_t rest_ns) {
     }
 }
 
-/* The end of a window (PPR-029): each thread's CPU since its last sample goes to that sample's stack, and what the process burnt
- * beyond all threads that are known becomes "(unattributed)". The process clock is read first: what comes after it
+/* The end of a window (PPR-029): each thread's CPU since its last sample goes to that sample's stack, and what the process
+ * burnt beyond all threads that are known becomes "(unattributed)". The process clock is read first: what comes after it
  * belongs to the next window. Cumulative, so a misjudged nanosecond is made good the next time. */
 void fw_settle_all(void) {
     uint64_t process_ns = fw_clock_ns(CLOCK_PROCESS_CPUTIME_ID) - fw.process_base_ns, pending_ns = 0;

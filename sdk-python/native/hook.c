@@ -1,5 +1,6 @@
-/* How threads announce themselves. ThreadHook: stands in for threading.Thread._bootstrap_inner, so that a thread is sampled from its first instruction
- * and settled at its last. A callable without a Python frame of its own: stacks look as they do without it. */
+/* How threads announce themselves, so that each is sampled from its first instruction and settled at its last. ThreadHook
+ * stands in for threading.Thread._bootstrap_inner, StartHook for _thread.start_new_thread. Callables without a Python
+ * frame of their own: stacks look as they do without them. */
 #include "core.h"
 
 #include <dlfcn.h>

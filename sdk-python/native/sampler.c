@@ -10,7 +10,7 @@
 static const uint64_t LISTING_INTERVAL_NS = 1000000000ull;
 static const char *const DROP_NAMES[FW_DROP_COUNT] = {
     "ring_full", "reentered", "fault", "foreign_thread_state", "window_full", "too_many_threads", "no_timer",
-    "signal_taken",
+    "signal_taken", "overhead_limit",
 };
 
 static bool at_exit_registered;
@@ -108,6 +108,7 @@ static void reset_counters(void) {
     }
     atomic_store(&fw.syscall_samples, 0);
     atomic_store(&fw.handler_ns, 0);
+    fw_ceiling_reset();
 }
 
 static PyObject *start(PyObject *module, PyObject *args, PyObject *kwargs) {
@@ -135,6 +136,7 @@ static PyObject *start(PyObject *module, PyObject *args, PyObject *kwargs) {
         return PyErr_NoMemory();
     }
     fw.period_ns = period_ns;
+    atomic_store(&fw.stretch, 1);
     fw.max_depth = max_depth;
     starting = true;
     bool ready = register_once() == 0 && begin(self_test) == 0;
@@ -170,6 +172,7 @@ static PyObject *poll_rings(PyObject *module, PyObject *unused) {
                 fw_list_threads(false);
             }
             fw_drain_all();
+            fw_ceiling_check();
         }
         pthread_mutex_unlock(&fw.reader_lock);
         Py_END_ALLOW_THREADS

@@ -36,8 +36,8 @@ static bool is_of_this_context(PyObject *token) {
         == *(const void *const *)((const char *)token + FW_TOKEN_CONTEXT);
 }
 
-/* Leaving by a token costs less than setting the outer Scope again: no new token, and a smaller map. One Scope keeps one token: of tasks that
- * are in the same one at once, the others go back by setting. */
+/* Leaving by a token costs less than setting the outer Scope again: no new token, and a smaller map. One Scope keeps one
+ * token: of tasks that are in the same one at once, the others go back by setting. */
 int fw_scope_enter(PyObject *op) {
     fw_scope *scope = (fw_scope *)op;
     PyObject *token = fw_context.var_set(fw.scope_variable, op);

@@ -227,6 +227,9 @@ void fw_fork_child(void) {
     for (int i = 0; i < FW_DROP_COUNT; i++) {
         atomic_store(&fw.dropped[i], 0);
     }
+    atomic_store(&fw.syscall_samples, 0);
+    atomic_store(&fw.handler_ns, 0);
+    fw_ceiling_reset();
     fw.process_base_ns = 0;
     fw.last_listing_mono_ns = fw_clock_ns(CLOCK_MONOTONIC);
     fw_attach(fw_gettid(), true, 0, excluded);

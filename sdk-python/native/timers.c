@@ -37,16 +37,18 @@ static struct timespec to_timespec(uint64_t ns) {
     return (struct timespec){.tv_sec = (time_t)(ns / 1000000000ull), .tv_nsec = (long)(ns % 1000000000ull)};
 }
 
+static uint64_t interval_ns(void) { return fw.period_ns * atomic_load_explicit(&fw.stretch, memory_order_relaxed); }
+
 /* One shot at next_due on the thread's CPU clock, and the plain period behind it in case a shot is missed. Absolute, so
  * that the kernel's coarse ticks (CONFIG_HZ) delay single samples but not their mean rate. */
 static int arm(fw_slot *slot) {
-    struct itimerspec when = {.it_interval = to_timespec(fw.period_ns), .it_value = to_timespec(slot->next_due_ns)};
+    struct itimerspec when = {.it_interval = to_timespec(interval_ns()), .it_value = to_timespec(slot->next_due_ns)};
     return timer_settime(slot->timer, TIMER_ABSTIME, &when, NULL);
 }
 
 /* +-25 %: a fixed period would beat with periodic work. */
 static void rearm(fw_slot *slot, uint64_t now) {
-    uint64_t period = fw.period_ns;
+    uint64_t period = interval_ns();
     slot->next_due_ns += period - period / 4 + next_random(slot) % (period / 2 + 1);
     if (slot->next_due_ns <= now) {
         slot->next_due_ns = now + 1 + next_random(slot) % (period / 4 + 1);
@@ -91,6 +93,10 @@ static void on_profile_signal(int number, siginfo_t *info, void *context) {
                 }
                 if (info->si_code == SI_TIMER && slot->has_timer) {
                     rearm(slot, now_ns);
+                    uint32_t left_out = atomic_load_explicit(&fw.stretch, memory_order_relaxed) - 1;
+                    if (left_out != 0) {
+                        atomic_fetch_add_explicit(&fw.dropped[FW_DROP_OVERHEAD_LIMIT], left_out, memory_order_relaxed);
+                    }
                 }
                 fw_sample(slot, direct, now_ns, NULL, 0, 0);
                 /* A millisecond means that the thread was preempted in here: that time is not the handler's. */
@@ -178,7 +184,7 @@ bool fw_timer_create(fw_slot *slot) {
     next_random(slot);
     slot->has_timer = true;
     /* A random first expiry: with a fixed one, threads shorter than a period would never be seen. */
-    slot->next_due_ns = fw_clock_ns(fw_thread_clock(tid)) + 1 + next_random(slot) % fw.period_ns;
+    slot->next_due_ns = fw_clock_ns(fw_thread_clock(tid)) + 1 + next_random(slot) % interval_ns();
     if (arm(slot) != 0) {
         fw_timer_delete(slot);
         return false;

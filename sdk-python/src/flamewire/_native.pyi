@@ -143,6 +143,9 @@ def start(period_ns: int, max_depth: int, self_test: Callable[[], object] | None
 def poll() -> None:
     """Drain the threads' rings, and once a second look for threads that did not announce themselves.
 
+    Where the time in signal handlers exceeds 1 % of the CPU that the threads burn, each thread is sampled less often,
+    down to every 16th time; counted as "overhead_limit".
+
     Without the GIL; O(samples since the last call + threads).
     """
 
