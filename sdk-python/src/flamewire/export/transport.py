@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from flamewire.config import Options
 
-__all__ = ["PUSH_PATH", "Answer", "RequestsTransport", "Transport", "TransportError"]
+__all__ = ["PUSH_PATH", "Answer", "RequestsTransport", "Transport", "TransportError", "open_session"]
 
 PUSH_PATH: Final = "/push.v1.PusherService/Push"
 _MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -70,11 +70,7 @@ class RequestsTransport:
         self._requests = requests
         self._options = options
         self._url = options.server_url + PUSH_PATH
-        self._session = requests.Session()
-        self._session.headers.clear()
-        self._session.headers.update(_headers(options))
-        # An auth object of our own: otherwise requests looks into ~/.netrc and may replace the Authorization.
-        self._session.auth = _authorize(options)
+        self._session = open_session(options)
 
     def send(self, body: bytes, timeout_s: float) -> Answer:
         """Push once. Redirects are not followed, since they could carry credentials to another host."""
@@ -102,6 +98,18 @@ class RequestsTransport:
     def fresh(self) -> RequestsTransport:
         """Return a new transport; in a fork child the old one's sockets belong to the parent."""
         return RequestsTransport(self._options)
+
+
+def open_session(options: Options) -> requests.Session:
+    """Return a session of ``requests`` that sends the headers and credentials of every push."""
+    import requests
+
+    session = requests.Session()
+    session.headers.clear()
+    session.headers.update(_headers(options))
+    # An auth object of our own: otherwise requests looks into ~/.netrc and may replace the Authorization.
+    session.auth = _authorize(options)
+    return session
 
 
 def _headers(options: Options) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""The command ``flamewire``: one verb a module."""
