@@ -281,6 +281,9 @@ class Reader:
         start_ns: int,
         end_ns: int,
         span_ids: Sequence[int] | None = None,
+        profile_ids: Sequence[bytes] | None = None,
+        trace_ids: Sequence[bytes] | None = None,
+        stacks: tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]] | None = None,
     ) -> Tree:
         """Sum the samples of the series into one call tree of function names.
 
@@ -292,11 +295,47 @@ class Reader:
             start_ns: inclusive.
             end_ns: inclusive.
             span_ids: where given, only samples whose span_id or child_span_id is among them.
+            profile_ids: where given, only samples of these profiles, each 16 bytes.
+            trace_ids: where given, only samples of these traces, each 16 bytes.
+            stacks: where given, only stack traces that begin with these names (root first), have a frame of
+                each of these sets of names (at most 64 sets), and none of these names. A stack trace
+                without symbols is not taken then.
 
         Raises:
+            ValueError: more than 64 sets of names.
             BlockError: a file is damaged.
             OSError: a file cannot be read.
         """
+    def pprof(
+        self,
+        tenant: str,
+        sample_files: Sequence[str],
+        symbol_files: Sequence[str],
+        *,
+        series: Sequence[int],
+        start_ns: int,
+        end_ns: int,
+        sample_type: tuple[str, str],
+        period_type: tuple[str, str],
+        span_ids: Sequence[int] | None = None,
+        profile_ids: Sequence[bytes] | None = None,
+        trace_ids: Sequence[bytes] | None = None,
+        stacks: tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]] | None = None,
+        keep_locations: int = 0,
+        aggregate_callees: bool = False,
+    ) -> bytes:
+        """Sum the samples of the series into one uncompressed pprof, with all that is stored of each frame.
+
+        Args (those of tree, and):
+            sample_type: type and unit of its only sample type.
+            period_type: type and unit of the period.
+            keep_locations: locations of a stack trace that stay, counted from the leaf; 0 keeps all.
+            aggregate_callees: leave out the line that the leaf was at.
+
+        Raises: as tree.
+        """
+    def function_names(self, tenant: str, symbol_files: Sequence[str]) -> list[str]:
+        """List the names of functions in the symbols files, and maybe others of the tenant."""
     def totals(
         self,
         sample_files: Sequence[str],
@@ -307,6 +346,9 @@ class Reader:
         step_ns: int,
         steps: int,
         count_profiles: bool = False,
+        tenant: str = "",
+        symbol_files: Sequence[str] = ...,
+        stacks: tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]] | None = None,
     ) -> list[list[tuple[int, int, int]]]:
         """Sum values per group and time step.
 
@@ -318,6 +360,9 @@ class Reader:
             step_ns: width of a step, at least 1.
             steps: number of steps.
             count_profiles: also count the distinct profile ids of each step; costs reading the ids.
+            tenant: whose names `stacks` means.
+            symbol_files: as in tree; used with `stacks` only.
+            stacks: as in tree.
 
         Returns:
             One list per group (up to the highest index in groups): (k, sum, profiles) with k = 1..steps for
@@ -328,6 +373,24 @@ class Reader:
             ValueError: series and groups differ in length, or a step makes no sense.
             BlockError: a file is damaged.
             OSError: a file cannot be read.
+        """
+
+    def values(
+        self,
+        sample_files: Sequence[str],
+        *,
+        series: Sequence[int],
+        groups: Sequence[int],
+        start_ns: int,
+        step_ns: int,
+        steps: int,
+        by_span: bool = False,
+    ) -> list[list[tuple[int, int]]]:
+        """List (k, value) of each profile, or with by_span of each span, per group; steps as in totals.
+
+        A profile or span has one value per group and step: the sum of its samples there.
+
+        Raises: as totals.
         """
 
 @final
@@ -350,5 +413,21 @@ class Tree:
         """
     def flamegraph_proto(self, max_nodes: int) -> bytes:
         """Encode as binary querier.v1.FlameGraph; folds like flamegraph_json."""
+    def diff_json(self, right: Tree, max_nodes: int) -> bytes:
+        """Encode as ProtoJSON of querier.v1.FlameGraphDiff, this tree on the left.
+
+        Folds like flamegraph_json (0 or less keeps every frame), by the sum of a frame's two totals.
+        """
+    def diff_proto(self, right: Tree, max_nodes: int) -> bytes:
+        """Encode as binary querier.v1.FlameGraphDiff; folds like diff_json."""
+    def tree_bytes(self, max_nodes: int) -> bytes:
+        """Encode as querier.v1 sends `tree`; folds like flamegraph_json. An empty tree is b"".
+
+        Depth first: length of the name, name, self value, number of callees, all numbers varints.
+        """
+    def dot(self, unit: str, max_functions: int) -> str:
+        """Encode the functions with the largest totals, and the calls between them, for Graphviz."""
+    def folded(self) -> bytes:
+        """Encode one line per stack: names root first, joined by semicolons, a space, the self value."""
     def functions(self) -> list[tuple[str, int, int]]:
         """Return (name, self, total) per function, the largest self first; recursion counts once in total."""

@@ -20,6 +20,7 @@ from flamewire_server.http.middleware import make_middleware
 from flamewire_server.http.operations import OperationsHandlers
 from flamewire_server.http.push import PushHandlers
 from flamewire_server.http.querier import QuerierHandlers
+from flamewire_server.http.render import RenderHandlers
 from flamewire_server.http.ui import UiHandlers
 from flamewire_server.ingest.block_writer import BlockWriter
 from flamewire_server.ingest.committer import Committer
@@ -81,13 +82,8 @@ async def _serve(
         writer = BlockWriter(store=store, catalog=catalog, encoder=Encoder(), limits=_limits(config))
         committer = Committer(writer.commit, executor=commit_executor, metrics=metrics)
         operations = OperationsHandlers(committer, metrics)
-        querier = QuerierHandlers(
-            config,
-            LabelQueries(catalog),
-            ProfileQueries(catalog, store, Reader(), metrics),
-            query_executor,
-            metrics,
-        )
+        labels, profiles = LabelQueries(catalog), ProfileQueries(catalog, store, Reader(), metrics)
+        querier = QuerierHandlers(config, labels, profiles, query_executor, metrics)
         app = web.Application(
             middlewares=[
                 make_middleware(
@@ -99,6 +95,7 @@ async def _serve(
         )
         app.add_routes(PushHandlers(config, committer, metrics).routes())
         app.add_routes(querier.routes())
+        app.add_routes(RenderHandlers(config, labels, profiles, query_executor).routes())
         app.add_routes(operations.routes())
         app.add_routes(UiHandlers(_UI_FOLDER).routes())
         # Bodies are inflated where their size can be bounded, hence auto_decompress=False.

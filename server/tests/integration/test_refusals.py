@@ -197,12 +197,11 @@ def test_a_wrong_query_is_refused_with_words(
 @pytest.mark.parametrize(
     ("method", "fields"),
     [
-        ("Diff", {}),
-        ("SelectMergeProfile", {}),
         ("Nothing", {}),
-        ("SelectMergeStacktraces", {"format": "PROFILE_FORMAT_PPROF"}),
-        ("SelectMergeStacktraces", {"stackTraceSelector": {"callSite": [{"name": "main"}]}}),
-        ("SelectMergeStacktraces", {"profileIdSelector": ["7c9e6679-7425-40de-944b-e07fc1f90ae7"]}),
+        ("Diff", {"left": {"format": "PROFILE_FORMAT_DOT"}}),
+        ("SelectMergeSpanProfile", {"spanSelector": ["0" * 16], "format": "PROFILE_FORMAT_PPROF"}),
+        ("SelectMergeStacktraces", {"async": {"type": "ASYNC_QUERY_TYPE_FORCE"}}),
+        ("SelectSeries", {"step": 15, "exemplarType": "EXEMPLAR_TYPE_SPAN"}),
     ],
 )
 def test_what_is_not_there_yet_is_unimplemented_and_never_answered_wrongly(

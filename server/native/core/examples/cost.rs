@@ -156,6 +156,7 @@ fn main() {
         step_ns: 15_000_000_000,
         steps: 200,
         count_profiles: false,
+        stacks: None,
     };
     timed("totals by service", profiles, "profile", || reader.totals(&sample_files, &totals).unwrap());
     if std::env::args().nth(4).is_none() {

@@ -88,6 +88,7 @@ fn read_all(folder: &Path, block: &EncodedBlock, series: &[i64], intact: bool) {
         step_ns: 7,
         steps: 9,
         count_profiles: false,
+        stacks: None,
     };
     let totals = reader.totals(&samples, &query);
     assert!(!intact || totals.is_ok());

@@ -5,8 +5,8 @@ use crate::prune;
 use crate::tree::Tree;
 use crate::wire::{put_bytes, put_integer, put_varint};
 
-const ROOT_NAME: &str = "total";
-const OTHER: &str = "other";
+pub const ROOT_NAME: &str = "total";
+pub const OTHER: &str = "other";
 
 /// A flame graph ready to be written.
 pub struct Flamebearer<'a> {
@@ -29,7 +29,7 @@ struct Bar {
 impl<'a> Flamebearer<'a> {
     /// Lays the tree out; frames that do not fit are folded, see `prune::largest`. 0 keeps all.
     pub fn new(tree: &'a Tree, max_nodes: usize) -> Self {
-        let keep = prune::largest(tree, max_nodes);
+        let keep = prune::largest(&tree.totals, max_nodes);
         let mut graph = Self { names: Vec::new(), levels: Vec::new(), total: tree.total(), max_self: 0 };
         let mut numbers = NameNumbers { by_string: vec![None; tree.strings.len()], other: None };
         let mut row = vec![Bar { frame: Some(0), start: 0, total: tree.total() }];
@@ -56,53 +56,64 @@ impl<'a> Flamebearer<'a> {
 
     /// As JSON of protobuf: 64-bit integers are strings.
     pub fn json(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.levels.iter().map(|level| level.len() * 8).sum::<usize>() + 4096);
-        out.extend_from_slice(b"{\"names\":[");
-        for (index, name) in self.names.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            put_json_string(&mut out, name);
-        }
-        out.extend_from_slice(b"],\"levels\":[");
-        for (index, level) in self.levels.iter().enumerate() {
-            out.extend_from_slice(if index > 0 { b",{\"values\":[" } else { b"{\"values\":[" });
-            for (place, &value) in level.iter().enumerate() {
-                if place > 0 {
-                    out.push(b',');
-                }
-                put_json_integer(&mut out, value);
-            }
-            out.extend_from_slice(b"]}");
-        }
-        out.extend_from_slice(b"],\"total\":");
-        put_json_integer(&mut out, self.total);
-        out.extend_from_slice(b",\"maxSelf\":");
-        put_json_integer(&mut out, self.max_self);
+        let mut out = put_graph_json(&self.names, &self.levels, self.total, self.max_self);
         out.push(b'}');
         out
     }
 
     /// Binary protobuf.
     pub fn proto(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        for name in &self.names {
-            put_bytes(&mut out, 1, name.as_bytes());
-        }
-        let (mut packed, mut message) = (Vec::new(), Vec::new());
-        for level in &self.levels {
-            packed.clear();
-            message.clear();
-            for &value in level {
-                put_varint(&mut packed, value as u64);
-            }
-            put_bytes(&mut message, 1, &packed);
-            put_bytes(&mut out, 2, &message);
-        }
-        put_integer(&mut out, 3, self.total);
-        put_integer(&mut out, 4, self.max_self);
-        out
+        put_graph_proto(&self.names, &self.levels, self.total, self.max_self)
     }
+}
+
+/// Writes the fields that both kinds of flame graph have, the closing brace left out.
+pub fn put_graph_json(names: &[&str], levels: &[Vec<i64>], total: i64, max_self: i64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(levels.iter().map(|level| level.len() * 8).sum::<usize>() + 4096);
+    out.extend_from_slice(b"{\"names\":[");
+    for (index, name) in names.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        put_json_string(&mut out, name);
+    }
+    out.extend_from_slice(b"],\"levels\":[");
+    for (index, level) in levels.iter().enumerate() {
+        out.extend_from_slice(if index > 0 { b",{\"values\":[" } else { b"{\"values\":[" });
+        for (place, &value) in level.iter().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            put_json_integer(&mut out, value);
+        }
+        out.extend_from_slice(b"]}");
+    }
+    out.extend_from_slice(b"],\"total\":");
+    put_json_integer(&mut out, total);
+    out.extend_from_slice(b",\"maxSelf\":");
+    put_json_integer(&mut out, max_self);
+    out
+}
+
+/// Writes the fields 1 to 4 that both kinds of flame graph have.
+pub fn put_graph_proto(names: &[&str], levels: &[Vec<i64>], total: i64, max_self: i64) -> Vec<u8> {
+    let mut out = Vec::new();
+    for name in names {
+        put_bytes(&mut out, 1, name.as_bytes());
+    }
+    let (mut packed, mut message) = (Vec::new(), Vec::new());
+    for level in levels {
+        packed.clear();
+        message.clear();
+        for &value in level {
+            put_varint(&mut packed, value as u64);
+        }
+        put_bytes(&mut message, 1, &packed);
+        put_bytes(&mut out, 2, &message);
+    }
+    put_integer(&mut out, 3, total);
+    put_integer(&mut out, 4, max_self);
+    out
 }
 
 /// Appends the callees of a frame to the next row: kept ones and, in its place by name, what is folded.
@@ -117,7 +128,7 @@ fn lay_out_children(tree: &Tree, keep: &[bool], frame: u32, start: i64, row: &mu
         start = start.saturating_add(total);
     };
     for child in tree.children(frame).filter(|&child| kept(child)) {
-        if folded > 0 && name_of(tree, child) > OTHER {
+        if folded > 0 && tree.name(child) > OTHER {
             push(None, std::mem::take(&mut folded));
         }
         push(Some(child), total(child));
@@ -125,11 +136,6 @@ fn lay_out_children(tree: &Tree, keep: &[bool], frame: u32, start: i64, row: &mu
     if folded > 0 {
         push(None, folded);
     }
-}
-
-fn name_of(tree: &Tree, frame: u32) -> &str {
-    let string = tree.names.get(frame as usize).and_then(|&name| tree.strings.get(name as usize));
-    string.map_or("", |name| name)
 }
 
 /// Numbers names by their first use.
@@ -148,7 +154,7 @@ impl NameNumbers {
             }
             Some(frame) => {
                 let string = tree.names.get(frame as usize).copied().unwrap_or(0) as usize;
-                (name_of(tree, frame), self.by_string.get_mut(string))
+                (tree.name(frame), self.by_string.get_mut(string))
             }
             None => (OTHER, Some(&mut self.other)),
         };
@@ -160,7 +166,7 @@ impl NameNumbers {
     }
 }
 
-fn put_json_integer(out: &mut Vec<u8>, value: i64) {
+pub fn put_json_integer(out: &mut Vec<u8>, value: i64) {
     let mut digits = [0u8; 20];
     let mut rest = value.unsigned_abs();
     let mut used = 0;
@@ -180,7 +186,7 @@ fn put_json_integer(out: &mut Vec<u8>, value: i64) {
     out.push(b'"');
 }
 
-fn put_json_string(out: &mut Vec<u8>, text: &str) {
+pub fn put_json_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     for byte in text.bytes() {
         match byte {

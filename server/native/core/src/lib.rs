@@ -10,9 +10,12 @@
 )]
 
 pub mod compact;
+pub mod diff;
 pub mod encode;
 pub mod error;
+pub mod export;
 mod flamebearer;
+mod full_symbols;
 mod gzip;
 mod hash;
 mod labels;
@@ -20,12 +23,14 @@ pub mod limits;
 mod merge;
 mod names;
 mod pprof;
+pub mod pprof_export;
 mod prune;
 pub mod push;
 pub mod read;
 mod rows;
 mod samples;
 mod scan;
+pub mod stacks;
 mod symbols;
 pub mod tree;
 mod unpack;

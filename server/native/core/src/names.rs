@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::hash::{HashedMap, mix};
+use crate::hash::{HashedMap, HashedSet, mix};
 use crate::symbols::NamedFrame;
 
 /// The place of the root.
@@ -55,6 +55,21 @@ impl NameTree {
     #[inline]
     pub fn place(&self, stack: i64) -> Option<u32> {
         if stack == 0 { Some(ROOT) } else { self.places.get(&stack).copied() }
+    }
+
+    /// The number of a name in `strings`.
+    pub fn number_of(&self, name: &str) -> Option<u32> {
+        self.string_numbers.get(name.as_bytes()).copied()
+    }
+
+    /// The stacks whose place is wanted; the empty stack has the root's.
+    pub fn stacks_at(&self, wanted: impl Fn(u32) -> bool) -> HashedSet {
+        let mut stacks: HashedSet =
+            self.places.iter().filter(|&(_, &place)| wanted(place)).map(|(&stack, _)| stack).collect();
+        if wanted(ROOT) {
+            stacks.insert(0);
+        }
+        stacks
     }
 
     /// Adds the frames of a symbols file; a file that is loaded already changes nothing.

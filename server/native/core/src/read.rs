@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use bytes::Bytes;
 
 use crate::error::BlockError;
-use crate::hash::{HashedMap, NumberedMap, ProfileSet};
+use crate::full_symbols::FullSymbols;
+use crate::hash::{HashedMap, HashedSet, NumberedMap, ProfileSet};
 use crate::names::NameTree;
-use crate::scan::{Column, FileIndex, Filter, IdColumn};
+use crate::pprof_export::{self, PprofHeader};
+use crate::scan::{Column, FileIndex, Filter, IdColumn, Values};
+use crate::stacks::StackSelector;
 use crate::symbols::{self, NamedFrame};
 use crate::tree::Tree;
 
@@ -30,6 +33,8 @@ pub struct TreeQuery<'a> {
     pub profile_ids: Option<&'a [u128]>,
     /// Only samples of these traces, by id as a big-endian number.
     pub trace_ids: Option<&'a [u128]>,
+    /// Only these stack traces.
+    pub stacks: Option<StackSelector<'a>>,
 }
 
 /// Which samples time series sum, and into which steps: step k = 1.. is start + (k-1)*step < t <= start + k*step.
@@ -46,6 +51,8 @@ pub struct TotalsQuery<'a> {
     pub steps: u32,
     /// Whether to count the profiles of each step, which costs reading their ids.
     pub count_profiles: bool,
+    /// Only these stack traces, with the names of this tenant in these symbols files.
+    pub stacks: Option<(StackSelector<'a>, &'a str, &'a [String])>,
 }
 
 /// What the samples of one group and one step come to.
@@ -88,6 +95,50 @@ impl Reader {
     ) -> Result<Tree, BlockError> {
         let names = self.loaded_names(tenant, symbol_files)?;
         let names = names.read().unwrap_or_else(PoisonError::into_inner);
+        let accepted = query.stacks.map(|stacks| stacks.accepted(&names));
+        let mut sums = Sums { values: vec![0i64; names.parents.len()], missing_rows: 0, missing_value: 0 };
+        self.visit_runs(sample_files, query, |run| {
+            if is_accepted(&names, accepted.as_deref(), run.stack) {
+                sums.add(&names, run);
+            }
+        })?;
+        Ok(Tree::new(&names, sums.values, sums.missing_rows, sums.missing_value))
+    }
+
+    /// Sums samples into one pprof.
+    pub fn pprof(
+        &self,
+        tenant: &str,
+        sample_files: &[String],
+        symbol_files: &[String],
+        query: &TreeQuery<'_>,
+        header: &PprofHeader<'_>,
+    ) -> Result<Vec<u8>, BlockError> {
+        let names = self.loaded_names(tenant, symbol_files)?;
+        let names = names.read().unwrap_or_else(PoisonError::into_inner);
+        let accepted = query.stacks.map(|stacks| stacks.accepted(&names));
+        let mut sums: HashedMap<i64> = HashedMap::default();
+        self.visit_runs(sample_files, query, |run| {
+            if is_accepted(&names, accepted.as_deref(), run.stack) {
+                let sum = sums.entry(run.stack).or_insert(0);
+                *sum = sum.saturating_add(run.value);
+            }
+        })?;
+        drop(names);
+        let mut symbols = FullSymbols::new();
+        for path in symbol_files {
+            symbols.load(read_file(path)?).map_err(|error| BlockError::damaged(path, error))?;
+        }
+        Ok(pprof_export::write(symbols, sums.into_iter(), header))
+    }
+
+    /// Calls `visit` with each run of neighbouring rows that have one stack.
+    fn visit_runs(
+        &self,
+        sample_files: &[String],
+        query: &TreeQuery<'_>,
+        mut visit: impl FnMut(&Run),
+    ) -> Result<(), BlockError> {
         let series = sorted(query.series);
         let spans = query.span_ids.map(sorted);
         let (profiles, traces) = (query.profile_ids.map(sorted), query.trace_ids.map(sorted));
@@ -99,7 +150,6 @@ impl Reader {
             profile_ids: profiles.as_deref(),
             trace_ids: traces.as_deref(),
         };
-        let mut sums = Sums { values: vec![0i64; names.parents.len()], missing_rows: 0, missing_value: 0 };
         for path in sample_files {
             self.index(path)?.scan(path, &filter, |group, rows| {
                 let (stacks, values) = (group.values(Column::Stack)?, group.values(Column::Value)?);
@@ -108,47 +158,44 @@ impl Reader {
                 rows.for_each(|row| {
                     let stack = stacks.get(row);
                     if run.rows > 0 && stack != run.stack {
-                        sums.add(&names, &run);
+                        visit(&run);
                         run = Run::default();
                     }
                     run.stack = stack;
                     run.rows += 1;
                     run.value = run.value.saturating_add(values.get(row));
                 });
-                sums.add(&names, &run);
+                if run.rows > 0 {
+                    visit(&run);
+                }
                 Ok(())
             })?;
         }
-        Ok(Tree::new(&names, sums.values, sums.missing_rows, sums.missing_value))
+        Ok(())
     }
 
     /// Sums values per group and step; each group's list is sorted by step and has no empty steps.
     pub fn totals(&self, sample_files: &[String], query: &TotalsQuery<'_>) -> Result<Vec<Vec<StepTotal>>, BlockError> {
-        let group_count = query.groups.iter().max().map_or(0, |&last| last as usize + 1);
-        let mut groups: HashedMap<u32> = HashedMap::default();
-        groups.extend(query.series.iter().copied().zip(query.groups.iter().copied()));
-        let series = sorted(query.series);
-        let span = i128::from(query.step_ns.max(1)) * i128::from(query.steps);
-        let end_ns = i64::try_from(i128::from(query.start_ns) + span).unwrap_or(i64::MAX);
-        let filter =
-            Filter { series: &series, start_ns: query.start_ns.saturating_add(1), end_ns, ..Filter::default() };
+        let steps = Steps::of(query);
         let mut sums: NumberedMap<StepTotal> = NumberedMap::default();
         let mut seen: ProfileSet = ProfileSet::default();
+        let chosen = match &query.stacks {
+            Some((selector, tenant, symbol_files)) => Some(self.accepted_stacks(selector, tenant, symbol_files)?),
+            None => None,
+        };
         for path in sample_files {
-            self.index(path)?.scan(path, &filter, |group, rows| {
+            self.index(path)?.scan(path, &steps.filter(), |group, rows| {
                 let (series, times) = (group.values(Column::Series)?, group.values(Column::Time)?);
                 let values = group.values(Column::Value)?;
+                let stacks = chosen.is_some().then(|| group.values(Column::Stack)).transpose()?;
                 let ids = if query.count_profiles { group.ids(IdColumn::Profile)? } else { Vec::new() };
-                let mut last = (0, 0);
                 rows.for_each(|row| {
-                    let fingerprint = series.get(row);
-                    if last.0 != fingerprint {
-                        last = (fingerprint, groups.get(&fingerprint).copied().unwrap_or(0));
+                    let is_chosen = |(chosen, stacks): (&HashedSet, &Values)| chosen.contains(&stacks.get(row));
+                    if !chosen.as_ref().zip(stacks.as_ref()).is_none_or(is_chosen) {
+                        return;
                     }
-                    let step =
-                        (times.get(row).wrapping_sub(query.start_ns) as u64).div_ceil(query.step_ns.max(1) as u64);
-                    let key = u64::from(last.1) << 32 | step;
-                    let total = sums.entry(key).or_insert(StepTotal { step: step as u32, ..StepTotal::default() });
+                    let key = steps.key(series.get(row), times.get(row));
+                    let total = sums.entry(key).or_insert(StepTotal { step: key as u32, ..StepTotal::default() });
                     total.sum = total.sum.saturating_add(values.get(row));
                     let id = ids.get(row).copied().flatten();
                     total.profiles += u32::from(id.is_some_and(|id| seen.insert((key, id))));
@@ -156,7 +203,7 @@ impl Reader {
                 Ok(())
             })?;
         }
-        let mut lists = vec![Vec::new(); group_count];
+        let mut lists = vec![Vec::new(); steps.group_count];
         for (key, total) in sums {
             if let Some(list) = lists.get_mut((key >> 32) as usize) {
                 list.push(total);
@@ -166,6 +213,66 @@ impl Reader {
             list.sort_unstable_by_key(|total| total.step);
         }
         Ok(lists)
+    }
+
+    /// (step, value) of each profile, or with `by_span` of each span, per group; in order.
+    pub fn values(
+        &self,
+        sample_files: &[String],
+        query: &TotalsQuery<'_>,
+        by_span: bool,
+    ) -> Result<Vec<Vec<(u32, i64)>>, BlockError> {
+        let steps = Steps::of(query);
+        let mut sums: HashMap<(u64, u128), i64> = HashMap::new();
+        for path in sample_files {
+            self.index(path)?.scan(path, &steps.filter(), |group, rows| {
+                let (series, times) = (group.values(Column::Series)?, group.values(Column::Time)?);
+                let values = group.values(Column::Value)?;
+                let ids: Vec<Option<u128>> = if by_span {
+                    let spans = group.nullable(Column::SpanId)?;
+                    spans.into_iter().map(|span| (span != 0).then_some(u128::from(span as u64))).collect()
+                } else {
+                    group.ids(IdColumn::Profile)?
+                };
+                rows.for_each(|row| {
+                    if let Some(id) = ids.get(row).copied().flatten() {
+                        let sum = sums.entry((steps.key(series.get(row), times.get(row)), id)).or_insert(0);
+                        *sum = sum.saturating_add(values.get(row));
+                    }
+                });
+                Ok(())
+            })?;
+        }
+        let mut lists: Vec<Vec<(u32, i64)>> = vec![Vec::new(); steps.group_count];
+        for ((key, _), value) in sums {
+            if let Some(list) = lists.get_mut((key >> 32) as usize) {
+                list.push((key as u32, value));
+            }
+        }
+        for list in &mut lists {
+            list.sort_unstable();
+        }
+        Ok(lists)
+    }
+
+    /// The names of functions that the files hold, and maybe others of the tenant.
+    pub fn function_names(&self, tenant: &str, symbol_files: &[String]) -> Result<Vec<Arc<str>>, BlockError> {
+        let names = self.loaded_names(tenant, symbol_files)?;
+        let names = names.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(names.strings.get(1..).unwrap_or_default().to_vec())
+    }
+
+    /// The stacks that a selector takes.
+    fn accepted_stacks(
+        &self,
+        selector: &StackSelector<'_>,
+        tenant: &str,
+        symbol_files: &[String],
+    ) -> Result<HashedSet, BlockError> {
+        let names = self.loaded_names(tenant, symbol_files)?;
+        let names = names.read().unwrap_or_else(PoisonError::into_inner);
+        let accepted = selector.accepted(&names);
+        Ok(names.stacks_at(|place| accepted.get(place as usize) == Some(&true)))
     }
 
     fn index(&self, path: &str) -> Result<Arc<FileIndex>, BlockError> {
@@ -213,6 +320,46 @@ impl Reader {
     }
 }
 
+/// The groups and steps of a query, ready for rows.
+struct Steps {
+    series: Vec<i64>,
+    groups: HashedMap<u32>,
+    group_count: usize,
+    start_ns: i64,
+    end_ns: i64,
+    step_ns: i64,
+}
+
+impl Steps {
+    fn of(query: &TotalsQuery<'_>) -> Self {
+        let mut groups: HashedMap<u32> = HashedMap::default();
+        groups.extend(query.series.iter().copied().zip(query.groups.iter().copied()));
+        let step_ns = query.step_ns.max(1);
+        let width = i128::from(step_ns) * i128::from(query.steps);
+        Self {
+            series: sorted(query.series),
+            groups,
+            group_count: query.groups.iter().max().map_or(0, |&last| last as usize + 1),
+            start_ns: query.start_ns,
+            end_ns: i64::try_from(i128::from(query.start_ns) + width).unwrap_or(i64::MAX),
+            step_ns,
+        }
+    }
+
+    fn filter(&self) -> Filter<'_> {
+        let start_ns = self.start_ns.saturating_add(1);
+        Filter { series: &self.series, start_ns, end_ns: self.end_ns, ..Filter::default() }
+    }
+
+    /// Group and step of a row that the filter takes: the upper and the lower 32 bits.
+    #[inline]
+    fn key(&self, series: i64, time_ns: i64) -> u64 {
+        let group = self.groups.get(&series).copied().unwrap_or(0);
+        let step = (time_ns.wrapping_sub(self.start_ns) as u64).div_ceil(self.step_ns as u64);
+        u64::from(group) << 32 | step
+    }
+}
+
 fn sorted<T: Copy + Ord>(numbers: &[T]) -> Vec<T> {
     let mut numbers = numbers.to_vec();
     numbers.sort_unstable();
@@ -221,8 +368,16 @@ fn sorted<T: Copy + Ord>(numbers: &[T]) -> Vec<T> {
 }
 
 fn read_symbols(path: &str) -> Result<Vec<NamedFrame>, BlockError> {
-    let bytes = std::fs::read(path).map_err(|source| BlockError::Io { path: path.to_owned(), source })?;
-    symbols::read(Bytes::from(bytes)).map_err(|error| BlockError::damaged(path, error))
+    symbols::read(read_file(path)?).map_err(|error| BlockError::damaged(path, error))
+}
+
+fn read_file(path: &str) -> Result<Bytes, BlockError> {
+    std::fs::read(path).map(Bytes::from).map_err(|source| BlockError::Io { path: path.to_owned(), source })
+}
+
+/// Whether a stack is taken; one whose symbols are missing only where there is no selector.
+fn is_accepted(names: &NameTree, accepted: Option<&[bool]>, stack: i64) -> bool {
+    accepted.is_none_or(|accepted| names.place(stack).and_then(|place| accepted.get(place as usize)) == Some(&true))
 }
 
 /// Neighbouring rows with one stack.
@@ -242,9 +397,6 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, names: &NameTree, run: &Run) {
-        if run.rows == 0 {
-            return;
-        }
         let slot = names.place(run.stack).and_then(|place| self.values.get_mut(place as usize));
         if let Some(value) = slot {
             *value = value.saturating_add(run.value);

@@ -263,7 +263,7 @@ impl Group<'_> {
     }
 
     /// Reads a nullable column; nulls become 0, which no span id is.
-    fn nullable(&self, column: Column) -> Result<Vec<i64>> {
+    pub fn nullable(&self, column: Column) -> Result<Vec<i64>> {
         let mut levels = Vec::new();
         let values = self.read::<Int64Type>(self.index.columns.get(column as usize), Some(&mut levels))?;
         let mut values = values.into_iter();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::diff::Diff;
 use crate::flamebearer::Flamebearer;
 use crate::names::{NameTree, ROOT};
 
@@ -96,6 +97,25 @@ impl Tree {
             self.strings.iter().cloned().zip(sums).map(|(name, (own, total))| (name, own, total)).collect();
         functions.sort_by(|a, b| (b.1, b.2, &a.0).cmp(&(a.1, a.2, &b.0)));
         functions
+    }
+
+    /// Both trees' frames side by side: `querier.v1.FlameGraphDiff`, this tree on the left; 0 keeps every frame.
+    pub fn diff<'a>(&'a self, right: &'a Self, max_nodes: usize) -> Diff<'a> {
+        Diff::new(self, right, max_nodes)
+    }
+
+    pub(crate) fn total_of(&self, frame: u32) -> i64 {
+        self.totals.get(frame as usize).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn self_of(&self, frame: u32) -> i64 {
+        self.selfs.get(frame as usize).copied().unwrap_or(0)
+    }
+
+    /// The name of a frame; the root's means nothing.
+    pub(crate) fn name(&self, frame: u32) -> &str {
+        let string = self.names.get(frame as usize).and_then(|&name| self.strings.get(name as usize));
+        string.map_or("", |name| name)
     }
 
     /// Callees of a frame, sorted by name.

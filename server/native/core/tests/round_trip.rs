@@ -475,7 +475,15 @@ fn random_totals_match_the_model() {
         }
         let groups: Vec<u32> = (0..series.len() as u32).map(|number| number % 3).collect();
         let (start_ns, step_ns, steps) = (NOW_NS, 3_600 * SECOND, 30);
-        let query = TotalsQuery { series: &series, groups: &groups, start_ns, step_ns, steps, count_profiles: true };
+        let query = TotalsQuery {
+            series: &series,
+            groups: &groups,
+            start_ns,
+            step_ns,
+            steps,
+            count_profiles: true,
+            stacks: None,
+        };
         let got = history.store.reader.totals(&history.store.samples, &query).unwrap();
         let mut want: Vec<BTreeMap<u32, (i64, BTreeSet<usize>)>> =
             vec![BTreeMap::new(); groups.iter().max().map_or(0, |last| *last as usize + 1)];

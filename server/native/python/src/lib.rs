@@ -2,19 +2,17 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::needless_pass_by_value)] // PyO3 hands lists over by value
 
-use std::sync::Arc;
-
 use flamewire_core::compact::{self, KnownSeries};
 use flamewire_core::encode::{self, SeriesEntry as CoreSeriesEntry};
 use flamewire_core::error::{BlockError as CoreBlockError, DecodeError as CoreDecodeError};
 use flamewire_core::limits::Limits as CoreLimits;
 use flamewire_core::push::{self, Batch};
-use flamewire_core::read::{self, TotalsQuery, TreeQuery};
-use flamewire_core::tree;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyIndexError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+
+mod query;
 
 create_exception!(flamewire_server._native, DecodeError, PyException, "A pushed body is refused.");
 create_exception!(flamewire_server._native, BlockError, PyException, "A block file is damaged.");
@@ -346,105 +344,14 @@ fn verify_symbols(py: Python<'_>, path: &str) -> PyResult<()> {
     py.detach(|| compact::verify_symbols(path)).map_err(block_error)
 }
 
-/// Reads blocks.
-#[pyclass(frozen, module = "flamewire_server._native")]
-struct Reader(read::Reader);
-
-#[pymethods]
-impl Reader {
-    #[new]
-    #[pyo3(signature = (*, max_cached_stacks=8_000_000))]
-    fn new(max_cached_stacks: usize) -> Self {
-        Self(read::Reader::new(max_cached_stacks))
-    }
-
-    #[pyo3(signature = (tenant, sample_files, symbol_files, *, series, start_ns, end_ns, span_ids=None))]
-    #[allow(clippy::too_many_arguments)]
-    fn tree(
-        &self,
-        py: Python<'_>,
-        tenant: &str,
-        sample_files: Vec<String>,
-        symbol_files: Vec<String>,
-        series: Vec<i64>,
-        start_ns: i64,
-        end_ns: i64,
-        span_ids: Option<Vec<i64>>,
-    ) -> PyResult<Tree> {
-        let query =
-            TreeQuery { series: &series, start_ns, end_ns, span_ids: span_ids.as_deref(), ..TreeQuery::default() };
-        let tree = py.detach(|| self.0.tree(tenant, &sample_files, &symbol_files, &query));
-        tree.map(|tree| Tree(Arc::new(tree))).map_err(block_error)
-    }
-
-    #[pyo3(signature = (sample_files, *, series, groups, start_ns, step_ns, steps, count_profiles=false))]
-    #[allow(clippy::too_many_arguments)]
-    fn totals(
-        &self,
-        py: Python<'_>,
-        sample_files: Vec<String>,
-        series: Vec<i64>,
-        groups: Vec<u32>,
-        start_ns: i64,
-        step_ns: i64,
-        steps: u32,
-        count_profiles: bool,
-    ) -> PyResult<Vec<Vec<(u32, i64, u32)>>> {
-        if series.len() != groups.len() {
-            let message = format!("{} series, but {} groups: give each series one", series.len(), groups.len());
-            return Err(PyValueError::new_err(message));
-        }
-        if let Some(group) = groups.iter().find(|&&group| group as usize >= groups.len()) {
-            return Err(PyValueError::new_err(format!("group {group} is not below the number of series")));
-        }
-        if step_ns < 1 {
-            return Err(PyValueError::new_err(format!("step_ns must be at least 1, not {step_ns}")));
-        }
-        let query = TotalsQuery { series: &series, groups: &groups, start_ns, step_ns, steps, count_profiles };
-        let totals = py.detach(|| self.0.totals(&sample_files, &query)).map_err(block_error)?;
-        let points = |group: Vec<read::StepTotal>| group.iter().map(|at| (at.step, at.sum, at.profiles)).collect();
-        Ok(totals.into_iter().map(points).collect())
-    }
-}
-
-/// A call tree with values.
-#[pyclass(frozen, module = "flamewire_server._native")]
-struct Tree(Arc<tree::Tree>);
-
-fn limit(max_nodes: i64) -> usize {
-    usize::try_from(max_nodes).unwrap_or(0)
-}
-
-#[pymethods]
-impl Tree {
-    #[getter]
-    fn total(&self) -> i64 {
-        self.0.total()
-    }
-    #[getter]
-    fn missing_stacks(&self) -> usize {
-        self.0.missing_stacks()
-    }
-    fn flamegraph_json<'py>(&self, py: Python<'py>, max_nodes: i64) -> Bound<'py, PyBytes> {
-        let json = py.detach(|| self.0.flamegraph_json(limit(max_nodes)));
-        PyBytes::new(py, &json)
-    }
-    fn flamegraph_proto<'py>(&self, py: Python<'py>, max_nodes: i64) -> Bound<'py, PyBytes> {
-        let proto = py.detach(|| self.0.flamegraph_proto(limit(max_nodes)));
-        PyBytes::new(py, &proto)
-    }
-    fn functions(&self, py: Python<'_>) -> Vec<(String, i64, i64)> {
-        let functions = py.detach(|| self.0.functions());
-        functions.into_iter().map(|(name, own, total)| (name.to_string(), own, total)).collect()
-    }
-}
-
 #[pymodule]
 mod _native {
     #[pymodule_export]
     use super::{
-        BlockError, CompactedBlock, DecodeError, EncodedBlock, Encoder, Limits, ProfileBatch, Reader, SeriesEntry,
-        Tree, compact_blocks, decode_push, verify_samples, verify_symbols,
+        BlockError, CompactedBlock, DecodeError, EncodedBlock, Encoder, Limits, ProfileBatch, SeriesEntry,
+        compact_blocks, decode_push,
+        query::{Reader, Tree},
+        verify_samples, verify_symbols,
     };
 
     #[pymodule_export]

@@ -6,7 +6,6 @@ A call is read and answered in the codec of its request. The work runs on an exe
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -18,17 +17,20 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
 from flamewire_server._native import Tree
+from flamewire_server._proto.google.v1 import profile_pb2
 from flamewire_server._proto.querier.v1 import querier_pb2
 from flamewire_server._proto.types.v1 import types_pb2
 from flamewire_server.config import Config
 from flamewire_server.errors import RequestError
 from flamewire_server.http.connect import JSON, BodyBudget, codec_of, is_gzip, read_body
+from flamewire_server.http.sample_filter import pgo_shape, sample_filter
 from flamewire_server.metrics import Metrics
 from flamewire_server.model.profile_type import ProfileType
+from flamewire_server.model.selector import parse_selector
 from flamewire_server.model.tenant import parse_tenant
 from flamewire_server.model.time_range import TimeRange
 from flamewire_server.query.labels import LabelQueries
-from flamewire_server.query.profiles import ProfileQueries, ProfileSelection, TimeSeriesQuery
+from flamewire_server.query.profiles import HeatmapQuery, ProfileQueries, ProfileSelection, TimeSeriesQuery
 
 __all__ = ["QuerierHandlers"]
 
@@ -37,9 +39,16 @@ _MAX_BODY_BYTES = 4 << 20
 _LAST_HOUR_MS = 3600 * 1000
 # Some 95 years: in nanoseconds it fits 64 bits with room for any start.
 _LONGEST_STEP_S = 3e9
-_SPAN_ID = re.compile(r"[0-9a-fA-F]{16}")
-# The tag of field 1, length-delimited: `flamegraph` in both replies that carry one.
-_FLAMEGRAPH_TAG = b"\x0a"
+# Fields of replies: `flamegraph` in all that carry one, `pprof` of SelectMergeStacktraces.
+_FLAMEGRAPH, _PPROF = 1, 5
+# Functions of a Graphviz graph where the request does not say: more cannot be read.
+_DOT_FUNCTIONS = 100
+_TREE_FORMATS = (
+    querier_pb2.PROFILE_FORMAT_UNSPECIFIED,
+    querier_pb2.PROFILE_FORMAT_FLAMEGRAPH,
+    querier_pb2.PROFILE_FORMAT_TREE,
+    querier_pb2.PROFILE_FORMAT_DOT,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,12 @@ class QuerierHandlers:
             "Series": (querier_pb2.SeriesRequest, self._series),
             "SelectMergeStacktraces": (querier_pb2.SelectMergeStacktracesRequest, self._merge_stacktraces),
             "SelectMergeSpanProfile": (querier_pb2.SelectMergeSpanProfileRequest, self._merge_span_profile),
+            "SelectMergeProfile": (querier_pb2.SelectMergeProfileRequest, self._merge_profile),
             "SelectSeries": (querier_pb2.SelectSeriesRequest, self._select_series),
+            "SelectHeatmap": (querier_pb2.SelectHeatmapRequest, self._select_heatmap),
+            "Diff": (querier_pb2.DiffRequest, self._diff),
+            "GetProfileStats": (types_pb2.GetProfileStatsRequest, self._profile_stats),
+            "AnalyzeQuery": (querier_pb2.AnalyzeQueryRequest, self._analyze_query),
         }
 
     def routes(self) -> list[web.RouteDef]:
@@ -176,37 +190,93 @@ class QuerierHandlers:
                 labels.add(name=name, value=value)
         return reply
 
-    def _merge_stacktraces(self, call: _Call, request: querier_pb2.SelectMergeStacktracesRequest) -> bytes:
-        _refuse_format(request.format)
-        _refuse_fields(request, "stack_trace_selector", "profile_id_selector", "trace_id_selector", "async")
-        tree = self._profiles.tree(
-            self._selection(call, request),
-            _span_ids(request.span_selector) if request.span_selector else None,
-        )
-        return self._flamegraph(call, tree, request.max_nodes)
+    def _merge_stacktraces(self, call: _Call, request: querier_pb2.SelectMergeStacktracesRequest) -> _Answer:
+        _refuse_fields(request, "async")
+        selection = self._selection(call, request)
+        if request.format == querier_pb2.PROFILE_FORMAT_PPROF:
+            profile = self._profiles.pprof(selection, sample_filter(request), pgo=pgo_shape(request))
+            if call.codec == JSON:
+                reply = querier_pb2.SelectMergeStacktracesResponse()
+                reply.pprof.profile.ParseFromString(profile)
+                return reply
+            return _field(_PPROF, _field(1, profile))
+        return self._stacktraces(call, request, self._profiles.tree(selection, sample_filter(request)))
 
-    def _merge_span_profile(self, call: _Call, request: querier_pb2.SelectMergeSpanProfileRequest) -> bytes:
-        _refuse_format(request.format)
+    def _merge_span_profile(self, call: _Call, request: querier_pb2.SelectMergeSpanProfileRequest) -> _Answer:
         if not request.span_selector:
             raise RequestError(
                 "invalid_argument",
                 "no span: give span_selector, or ask SelectMergeStacktraces for all samples",
                 reason="bad_span",
             )
-        tree = self._profiles.tree(self._selection(call, request), _span_ids(request.span_selector))
-        return self._flamegraph(call, tree, request.max_nodes)
+        if request.format not in _TREE_FORMATS[:3]:
+            raise _unimplemented("this format")
+        tree = self._profiles.tree(self._selection(call, request), sample_filter(request))
+        return self._stacktraces(call, request, tree)
+
+    def _stacktraces(self, call: _Call, request: Any, tree: Tree) -> _Answer:
+        if request.format not in _TREE_FORMATS:
+            raise _unimplemented(f"format {request.format}")
+        if request.format == querier_pb2.PROFILE_FORMAT_DOT:
+            kind = ProfileType.parse(request.profile_typeID) if request.profile_typeID else None
+            functions = self._max_nodes(request.max_nodes or _DOT_FUNCTIONS)
+            return querier_pb2.SelectMergeStacktracesResponse(
+                dot=tree.dot(kind.sample_unit if kind else "", functions)
+            )
+        max_nodes = self._max_nodes(request.max_nodes)
+        if request.format == querier_pb2.PROFILE_FORMAT_TREE:
+            return querier_pb2.SelectMergeStacktracesResponse(tree=tree.tree_bytes(max_nodes))
+        if call.codec == JSON:
+            return b'{"flamegraph":' + tree.flamegraph_json(max_nodes) + b"}"
+        return _field(_FLAMEGRAPH, tree.flamegraph_proto(max_nodes))
+
+    def _merge_profile(self, call: _Call, request: querier_pb2.SelectMergeProfileRequest) -> _Answer:
+        selection = self._selection(call, request)
+        profile = self._profiles.pprof(selection, sample_filter(request), pgo=pgo_shape(request))
+        return profile_pb2.Profile.FromString(profile) if call.codec == JSON else profile
+
+    def _diff(self, call: _Call, request: querier_pb2.DiffRequest) -> bytes:
+        sides = []
+        for side in (request.left, request.right):
+            if side.format not in _TREE_FORMATS[:2]:
+                raise _unimplemented("a Diff in a format other than PROFILE_FORMAT_FLAMEGRAPH")
+            _refuse_fields(side, "async")
+            sides.append(self._profiles.tree(self._selection(call, side), sample_filter(side)))
+        left, right = sides
+        max_nodes = self._max_nodes(max(request.left.max_nodes, request.right.max_nodes))
+        if call.codec == JSON:
+            return b'{"flamegraph":' + left.diff_json(right, max_nodes) + b"}"
+        return _field(_FLAMEGRAPH, left.diff_proto(right, max_nodes))
+
+    def _profile_stats(self, call: _Call, request: types_pb2.GetProfileStatsRequest) -> Message:
+        bounds = self._profiles.bounds(call.tenant)
+        if bounds is None:
+            return types_pb2.GetProfileStatsResponse()
+        return types_pb2.GetProfileStatsResponse(
+            data_ingested=True, oldest_profile_time=bounds[0], newest_profile_time=bounds[1]
+        )
+
+    def _analyze_query(self, call: _Call, request: querier_pb2.AnalyzeQueryRequest) -> Message:
+        time_range = self._time_range(request.start, request.end)
+        cost = self._profiles.analyze(
+            ProfileSelection(call.tenant, parse_selector(request.query), time_range)
+        )
+        reply = querier_pb2.AnalyzeQueryResponse()
+        reply.query_scopes.add(
+            component_type="blocks",
+            component_count=1,
+            block_count=cost.blocks,
+            series_count=cost.series,
+            profile_bytes=cost.sample_bytes,
+            symbol_bytes=cost.symbol_bytes,
+        )
+        reply.query_impact.total_bytes_in_time_range = cost.sample_bytes + cost.symbol_bytes
+        reply.query_impact.total_queried_series = cost.series
+        return reply
 
     def _select_series(self, call: _Call, request: querier_pb2.SelectSeriesRequest) -> Message:
-        _refuse_fields(request, "stack_trace_selector")
-        if request.exemplar_type > types_pb2.EXEMPLAR_TYPE_NONE:
-            raise _unimplemented("exemplar_type")
-        step_ms = round(request.step * 1000) if 0.001 <= request.step <= _LONGEST_STEP_S else 0
-        if step_ms < 1:
-            raise RequestError(
-                "invalid_argument",
-                f"step is {request.step}; give seconds, from 0.001 to {_LONGEST_STEP_S:g}",
-                reason="bad_step",
-            )
+        _refuse_exemplars(request)
+        step_ms = _step_ms(request.step)
         query = TimeSeriesQuery(
             tuple(request.group_by),
             step_ms,
@@ -214,7 +284,7 @@ class QuerierHandlers:
             average=request.aggregation == types_pb2.TIME_SERIES_AGGREGATION_TYPE_AVERAGE,
         )
         reply = querier_pb2.SelectSeriesResponse()
-        for one in self._profiles.time_series(self._selection(call, request), query):
+        for one in self._profiles.time_series(self._selection(call, request), query, sample_filter(request)):
             series = reply.series.add()
             for name, value in one.labels:
                 series.labels.add(name=name, value=value)
@@ -222,31 +292,47 @@ class QuerierHandlers:
                 series.points.add(timestamp=timestamp, value=number)
         return reply
 
+    def _select_heatmap(self, call: _Call, request: querier_pb2.SelectHeatmapRequest) -> Message:
+        _refuse_exemplars(request)
+        query = HeatmapQuery(
+            tuple(request.group_by),
+            _step_ms(request.step),
+            request.limit,
+            by_span=request.query_type == querier_pb2.HEATMAP_QUERY_TYPE_SPAN,
+        )
+        reply = querier_pb2.SelectHeatmapResponse()
+        for one in self._profiles.heatmap(self._selection(call, request), query):
+            series = reply.series.add()
+            for name, value in one.labels:
+                series.labels.add(name=name, value=value)
+            for timestamp, counts in one.slots:
+                series.slots.add(timestamp=timestamp, y_min=one.floors, counts=counts)
+        return reply
+
     def _selection(self, call: _Call, request: Any) -> ProfileSelection:
+        time_range = self._time_range(request.start, request.end)
+        return ProfileSelection.parse(call.tenant, request.profile_typeID, request.label_selector, time_range)
+
+    def _time_range(self, start_ms: int, end_ms: int) -> TimeRange:
         longest_ms = self._config.max_query_length_s * 1000
-        if longest_ms and request.end - request.start > longest_ms:
+        if longest_ms and end_ms - start_ms > longest_ms:
             raise RequestError(
                 "invalid_argument",
                 f"the time range exceeds limits.max_query_length ({self._config.max_query_length_s:g}"
                 " s); ask for less",
                 reason="range_too_long",
             )
-        time_range = _time_range(request.start, request.end)
-        return ProfileSelection.parse(call.tenant, request.profile_typeID, request.label_selector, time_range)
+        return _time_range(start_ms, end_ms)
 
-    def _flamegraph(self, call: _Call, tree: Tree, max_nodes: int) -> bytes:
-        if max_nodes > self._config.max_flamegraph_nodes:
+    def _max_nodes(self, asked: int) -> int:
+        if asked > self._config.max_flamegraph_nodes:
             raise RequestError(
                 "invalid_argument",
-                f"max_nodes is {max_nodes}; at most {self._config.max_flamegraph_nodes} are given"
+                f"max_nodes is {asked}; at most {self._config.max_flamegraph_nodes} are given"
                 " (limits.max_flamegraph_nodes_max)",
                 reason="too_many_nodes",
             )
-        kept = max_nodes if max_nodes > 0 else self._config.max_flamegraph_nodes_default
-        if call.codec == JSON:
-            return b'{"flamegraph":' + tree.flamegraph_json(kept) + b"}"
-        graph = tree.flamegraph_proto(kept)
-        return _FLAMEGRAPH_TAG + _varint(len(graph)) + graph
+        return asked if asked > 0 else self._config.max_flamegraph_nodes_default
 
 
 def _time_range(start_ms: int, end_ms: int) -> TimeRange:
@@ -257,20 +343,20 @@ def _time_range(start_ms: int, end_ms: int) -> TimeRange:
     return TimeRange.from_ms(start_ms, end_ms)
 
 
-def _span_ids(texts: Any) -> list[int]:
-    for text in texts:
-        if not _SPAN_ID.fullmatch(text):
-            raise RequestError(
-                "invalid_argument",
-                f"{text[:40]!r} is no span id; give 16 hexadecimal digits",
-                reason="bad_span",
-            )
-    return [int.from_bytes(bytes.fromhex(text), "big", signed=True) for text in texts]
+def _step_ms(step_s: float) -> int:
+    step_ms = round(step_s * 1000) if 0.001 <= step_s <= _LONGEST_STEP_S else 0
+    if step_ms < 1:
+        raise RequestError(
+            "invalid_argument",
+            f"step is {step_s}; give seconds, from 0.001 to {_LONGEST_STEP_S:g}",
+            reason="bad_step",
+        )
+    return step_ms
 
 
-def _refuse_format(wanted: int) -> None:
-    if wanted not in (querier_pb2.PROFILE_FORMAT_UNSPECIFIED, querier_pb2.PROFILE_FORMAT_FLAMEGRAPH):
-        raise _unimplemented("format other than PROFILE_FORMAT_FLAMEGRAPH")
+def _refuse_exemplars(request: Any) -> None:
+    if request.exemplar_type > types_pb2.EXEMPLAR_TYPE_NONE:
+        raise _unimplemented("exemplar_type")
 
 
 def _refuse_fields(request: Message, *names: str) -> None:
@@ -286,10 +372,11 @@ def _unimplemented(what: str) -> RequestError:
     )
 
 
-def _varint(number: int) -> bytes:
-    parts = bytearray()
-    while number > 0x7F:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
+def _field(number: int, content: bytes) -> bytes:
+    """Encode a length-delimited field."""
+    head, length = bytearray([number << 3 | 2]), len(content)
+    while length > 0x7F:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    head.append(length)
+    return bytes(head) + content

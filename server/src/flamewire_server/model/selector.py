@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from flamewire_server.errors import SelectorError
 from flamewire_server.model.labels import PROFILE_TYPE, SERVICE_NAME, Labels
 
-__all__ = ["Matcher", "Selector", "parse_selector"]
+__all__ = ["Matcher", "Selector", "compile_search", "parse_selector"]
 
 _MAX_SELECTOR_CHARS = 64 * 1024
 # Bytes that one compiled expression may take: bounds what `(((a{99}){99}){99})` can ask for.
@@ -227,8 +227,23 @@ def _test(operator: str, value: str) -> Callable[[str], bool]:
     return lambda text: not matches(text)
 
 
+def compile_search(pattern: str) -> Callable[[str], bool]:
+    """Compile an expression that is found anywhere in a text.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    compiled = _regex(pattern)
+    return lambda text: compiled.search(text) is not None
+
+
 def _compile(pattern: str) -> Callable[[str], bool]:
     """Compile a fully anchored expression; ValueError says what is wrong with it."""
+    compiled = _regex(pattern)
+    return lambda text: compiled.fullmatch(text) is not None
+
+
+def _regex(pattern: str) -> Any:
     # Imported here: a server that is never asked a regular expression does not pay for it.
     import re2  # type: ignore[import-untyped]  # google-re2 carries no types
 
@@ -241,4 +256,4 @@ def _compile(pattern: str) -> Callable[[str], bool]:
         compiled = re2.compile(pattern, options=options)
     except re2.error as error:
         raise ValueError(str(error)) from error
-    return lambda text: compiled.fullmatch(text) is not None
+    return compiled

@@ -213,6 +213,17 @@ class Catalog:
             Series(fingerprint, svc, kind, _read_labels(labels)) for fingerprint, svc, kind, labels in rows
         ]
 
+    def time_bounds_ms(self, tenant: str) -> tuple[int, int] | None:
+        """Give the times of the tenant's first and last profile, None where it has none."""
+        with storage_errors("find the first and the last profile"):
+            row = (
+                self.database.connection()
+                .execute("SELECT MIN(time_min_ns), MAX(time_max_ns) FROM blocks WHERE tenant = ?", (tenant,))
+                .fetchone()
+            )
+        first_ns, last_ns = row
+        return None if first_ns is None else (first_ns // 1_000_000, last_ns // 1_000_000)
+
     def files(self, tenant: str, time_range: TimeRange, series: Sequence[Series]) -> StoredFiles:
         """List the files that hold the series' samples in the range, and all their symbols.
 
