@@ -20,12 +20,17 @@ _log = EventLog(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server until it is told to stop.
+    """Run the server until it is told to stop; or, with `admin` first, a verb on its data folder.
 
     Returns:
         The exit status: 0 after a graceful stop, 1 when the data folder cannot be used, 2 for a configuration
         that cannot.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments[:1]) == ["admin"]:
+        from flamewire_server.admin import run_admin
+
+        return run_admin(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
         config, warnings = _load(options)
@@ -50,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flamewire-server",
         description="Stores profiles pushed over push.v1 and answers queries about them.",
-        epilog=f"Every setting can also stand in the configuration file or in a variable {ENV_PREFIX}*.",
+        epilog="`flamewire-server admin --help` tells of work on a stopped server's data."
+        f" Every setting can also stand in the configuration file or in a variable {ENV_PREFIX}*.",
     )
     parser.add_argument(
         "--listen", metavar="ADDRESS:PORT", help="default 127.0.0.1:4040; port 0 picks a free one"

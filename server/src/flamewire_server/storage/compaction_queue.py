@@ -41,16 +41,31 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class StoredBlock:
-    """A block as compaction sees it."""
+    """A block as compaction and checks see it. crc: CRC-32 of a file, None where it was not taken."""
 
     block_id: int
     level: int
     samples_name: str
     symbols_name: str | None
+    totals_name: str | None
     row_count: int
     samples_bytes: int
     symbols_bytes: int
+    totals_bytes: int
+    samples_crc: int | None
+    symbols_crc: int | None
+    totals_crc: int | None
     created_at_s: int
+
+    @property
+    def files(self) -> list[tuple[str, int, int | None]]:
+        """Name, size and CRC of each file."""
+        files = (
+            (self.samples_name, self.samples_bytes, self.samples_crc),
+            (self.symbols_name, self.symbols_bytes, self.symbols_crc),
+            (self.totals_name, self.totals_bytes, self.totals_crc),
+        )
+        return [(name, size, crc) for name, size, crc in files if name is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +158,9 @@ class CompactionQueue:
         """List the blocks of a day, the oldest first."""
         with storage_errors("list blocks"):
             rows = self._database.connection().execute(
-                "SELECT id, level, samples_name, symbols_name, row_count, samples_bytes, symbols_bytes,"
-                " created_at_s FROM blocks WHERE tenant = ? AND day = ? ORDER BY id",
+                "SELECT id, level, samples_name, symbols_name, totals_name, row_count, samples_bytes,"
+                " symbols_bytes, totals_bytes, samples_crc, symbols_crc, totals_crc, created_at_s"
+                " FROM blocks WHERE tenant = ? AND day = ? ORDER BY id",
                 (tenant, day),
             )
             return [StoredBlock(*row) for row in rows]

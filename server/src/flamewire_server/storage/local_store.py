@@ -125,9 +125,13 @@ class LocalStore:
 
         Only at start, before the first write. Returns how many files were removed.
         """
-        unknown = [name for name in self._names() if name not in known]
+        unknown = self.unknown(known)
         self.remove(unknown)
         return len(unknown)
+
+    def unknown(self, known: Collection[str]) -> list[str]:
+        """List the files that are not among the known ones."""
+        return sorted(name for name in self._names() if name not in known)
 
     def _names(self) -> Iterator[str]:
         for folder, _, files in os.walk(self._root):
