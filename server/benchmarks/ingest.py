@@ -4,25 +4,29 @@ disk.
     python benchmarks/ingest.py [--profiles 6000] [--connections 32] [--repetitions 3]
 
 Starts the installed flamewire-server on a fresh folder, makes profiles of about 14 KB gzipped in six shapes
-of service with its own generator, pushes them over many connections, and reads the server's CPU time from
-/proc. The first round is not counted: in it every stack is new. Then an idle server gets one push after the
-other, and an fsync of as many bytes is timed beside each.
+of service with its own generator, pushes them over many connections, waits until every new block is
+compacted, and reads the server's CPU time from /proc. The first round is not counted: in it every stack is
+new. Then an idle server gets one push after the other, and an fsync of as many bytes is timed beside each.
+Last, flame graphs of what was stored are asked for, and its size is read from the catalog.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gzip
 import json
 import os
 import platform
 import random
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,6 +195,43 @@ class Server:
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(key + ":")) / 1024
 
+    def compaction_lag_s(self) -> float:
+        with urllib.request.urlopen(self.url + "/metrics", timeout=DEADLINE_S) as reply:
+            lines = reply.read().decode().splitlines()
+        return next(
+            float(line.split()[1]) for line in lines if line.startswith("flamewire_compaction_lag_seconds ")
+        )
+
+    def settle(self) -> None:
+        """Wait until no block is left as a commit wrote it."""
+        time.sleep(3)  # the lag is measured every other second: it must have seen the last commit
+        deadline_s = time.monotonic() + DEADLINE_S
+        while self.compaction_lag_s() > 0:
+            if time.monotonic() > deadline_s:
+                raise SystemExit("compaction does not end")
+            time.sleep(1)
+
+    def flame_graph_ms(self, selector: str, repetitions: int = 40) -> float:
+        """CPU of the server for one flame graph of all time, caches warm."""
+        request = urllib.request.Request(
+            self.url + "/querier.v1.QuerierService/SelectMergeStacktraces",
+            json.dumps(
+                {
+                    "profile_typeID": "process_cpu:cpu:nanoseconds:cpu:nanoseconds",
+                    "label_selector": selector,
+                    "start": "0",
+                    "end": str(int(time.time() * 1000) + 60_000),
+                }
+            ).encode(),
+            {"Content-Type": "application/json"},
+        )
+        for repetition in range(repetitions + 1):
+            if repetition == 1:
+                before_s = self.cpu_s()
+            with urllib.request.urlopen(request, timeout=DEADLINE_S) as reply:
+                reply.read()
+        return (self.cpu_s() - before_s) / repetitions * 1000
+
     def stop(self) -> None:
         self._process.terminate()
         status = self._process.wait(DEADLINE_S)
@@ -252,6 +293,21 @@ def describe_machine() -> str:
     )
 
 
+def describe_disk(data: Path, profiles: int) -> str:
+    """Bytes per profile of the blocks that queries read, and of the catalog."""
+    catalog = data / "catalog.sqlite"
+    with contextlib.closing(sqlite3.connect(f"file:{catalog}?mode=ro", uri=True)) as connection:
+        count, *sizes = connection.execute(
+            "SELECT COUNT(*), SUM(samples_bytes), SUM(symbols_bytes), SUM(totals_bytes) FROM blocks"
+        ).fetchone()
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    sizes.append(pages * page_bytes)
+    each = zip(("samples", "symbols", "totals", "catalog"), sizes, strict=True)
+    parts = ", ".join(f"{name} {size / profiles:.0f}" for name, size in each)
+    return f"{sum(sizes) / profiles:.0f} bytes per profile ({parts}) in {count} blocks"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profiles", type=int, default=6000, help="of a round")
@@ -273,12 +329,15 @@ def main() -> None:
             bodies = make_round(services, options.profiles)
             before_s, started_s = server.cpu_s(), time.perf_counter()
             acks = asyncio.run(push_all(server.url, bodies, options.connections))
-            cost = (server.cpu_s() - before_s) / options.profiles * 1000
             rate = options.profiles / (time.perf_counter() - started_s)
+            ingest = (server.cpu_s() - before_s) / options.profiles * 1000
+            server.settle()
+            cost = (server.cpu_s() - before_s) / options.profiles * 1000
             size = statistics.mean(map(len, bodies)) / 1000
             counted = "" if number else " (not counted: every stack is new)"
             print(
-                f"round {number}: {cost:.3f} CPU s per 1,000 profiles of {size:.1f} KB gz, {rate:.0f}"
+                f"round {number}: {cost:.3f} CPU s per 1,000 profiles of {size:.1f} KB gz,"
+                f" {ingest:.3f} of it before the last acknowledgement, {rate:.0f}"
                 " pushes/s,"
                 f" {acks.show('ack')}{counted}"
             )
@@ -286,7 +345,8 @@ def main() -> None:
                 costs.append(cost)
         spread = f"{min(costs):.3f} to {max(costs):.3f}"
         print(
-            f"RESULT: {statistics.median(costs):.3f} CPU s per 1,000 profiles (median of {len(costs)}"
+            f"RESULT: {statistics.median(costs):.3f} CPU s per 1,000 profiles, compaction included (median"
+            f" of {len(costs)}"
             " rounds of"
             f" {options.profiles}, {spread}), {options.connections} connections, RSS"
             f" {server.rss_mib():.0f} MiB,"
@@ -298,9 +358,11 @@ def main() -> None:
             probes.seconds.append(probe_fsync(folder, len(body)))
         print("RESULT:", sequential.show("one push after the other, ack"))
         print("RESULT:", probes.show("fsync of the same bytes and their folder, same disk"))
-        stored = sum(path.stat().st_size for path in (folder / "data").rglob("*") if path.is_file())
+        server.settle()
+        for selector in ("{}", f'{{service_name="{services[0].name}"}}'):
+            print(f"RESULT: flame graph of {selector}: {server.flame_graph_ms(selector):.1f} ms CPU")
         total = options.profiles * (options.repetitions + 1) + 200
-        print(f"disk: {stored / total:.0f} bytes per profile, not compacted, catalog included")
+        print(f"RESULT: disk, settled: {describe_disk(folder / 'data', total)}")
         server.stop()
     print(f"load at the end: {os.getloadavg()[0]:.1f}")
 
