@@ -194,6 +194,7 @@ void fw_fork_parent(void);
 void fw_fork_child(void);
 
 /* drain.c */
+uint64_t fw_fullest_ring(void);                        /* words that wait in the ring where most do */
 void fw_drain_all(void);
 void fw_drain_slot(fw_slot *slot);
 void fw_settle_all(void);

@@ -149,6 +149,16 @@ void fw_drain_slot(fw_slot *slot) {
     }
 }
 
+uint64_t fw_fullest_ring(void) {
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < atomic_load(&fw.slots_used); i++) {
+        const fw_ring *ring = &fw.slots[i].ring;
+        uint64_t words = atomic_load(&ring->head) - atomic_load_explicit(&ring->tail, memory_order_relaxed);
+        most = words > most ? words : most;
+    }
+    return most;
+}
+
 void fw_drain_all(void) {
     fw_labels *retired = fw_labels_take_retired();
     for (uint32_t i = 0; i < atomic_load(&fw.slots_used); i++) {

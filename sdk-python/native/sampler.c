@@ -160,6 +160,7 @@ static PyObject *start(PyObject *module, PyObject *args, PyObject *kwargs) {
 }
 
 static PyObject *poll_rings(PyObject *module, PyObject *unused) {
+    uint64_t waiting = 0;
     (void)module;
     (void)unused;
     if (fw.started) {
@@ -171,13 +172,14 @@ static PyObject *poll_rings(PyObject *module, PyObject *unused) {
             if (fw_clock_ns(CLOCK_MONOTONIC) - fw.last_listing_mono_ns >= LISTING_INTERVAL_NS) {
                 fw_list_threads(false);
             }
+            waiting = fw_fullest_ring();
             fw_drain_all();
             fw_ceiling_check();
         }
         pthread_mutex_unlock(&fw.reader_lock);
         Py_END_ALLOW_THREADS
     }
-    Py_RETURN_NONE;
+    return PyFloat_FromDouble((double)waiting / FW_RING_WORDS);
 }
 
 /* Encodes and frees a window that was turned; (pprof, start_unix_ns, duration_ns, samples), None for an empty one. */

@@ -140,13 +140,16 @@ def start(period_ns: int, max_depth: int, self_test: Callable[[], object] | None
         OSError: the kernel refused a handler.
     """
 
-def poll() -> None:
+def poll() -> float:
     """Drain the threads' rings, and once a second look for threads that did not announce themselves.
 
     Where the time in signal handlers exceeds 1 % of the CPU that the threads burn, each thread is sampled less often,
     down to every 16th time; counted as "overhead_limit".
 
     Without the GIL; O(samples since the last call + threads).
+
+    Returns:
+        How full the fullest ring was, 0 to 1.
     """
 
 def take_window() -> _TakenWindow | None:

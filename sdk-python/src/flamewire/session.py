@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from flamewire.engines.base import POLL_INTERVAL_S, Engine, EngineStats, Window
+from flamewire.engines.base import Engine, EngineStats, Window
 from flamewire.engines.registry import start_engine
 from flamewire.errors import EngineError
 from flamewire.executors import ExecutorHook
@@ -252,16 +252,17 @@ class Session:
         engine = self._engine
         uniform = random.Random().uniform  # noqa: S311 - no secret; own, since fork copies the shared one
         schedule = WindowSchedule(self.options.upload_interval_s, time.monotonic(), uniform)
+        poll_in_s = 0.0
         while True:
             with self._changed:
                 if not self._stopping and self._flushes_done == self._flushes_asked:
-                    self._changed.wait(min(POLL_INTERVAL_S, max(0.0, schedule.next_s - time.monotonic())))
+                    self._changed.wait(min(poll_in_s, max(0.0, schedule.next_s - time.monotonic())))
                 stopping, flushes = self._stopping, self._flushes_asked
             if stopping:
                 self._hand_over(engine.stop)
                 self._stats()
                 break
-            self._poll(engine)
+            poll_in_s = self._poll(engine)
             if time.monotonic() >= schedule.next_s:
                 self._hand_over(engine.take_windows)
                 schedule.advance(time.monotonic())
@@ -282,8 +283,9 @@ class Session:
             warn("window", "a window was lost: %r", error)
             exporter.lose(DropReason.FAILED)
 
-    def _poll(self, engine: Engine) -> None:
+    def _poll(self, engine: Engine) -> float:
         try:
-            engine.poll()
+            return engine.poll()
         except Exception as error:  # noqa: BLE001 - thread root: an engine's failure must not end the session
             warn("poll", "the engine failed: %r", error)
+            return 1.0

@@ -58,6 +58,21 @@ def test_windows_and_counters(engine: NativeEngine) -> None:
     assert stats.dropped == {}
 
 
+def test_polls_come_sooner_while_a_ring_fills_up(
+    engine: NativeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fullness = iter([0.0, 0.0, 0.0, 0.1, 0.3, 0.9, 0.9, 0.9, 0.0])
+    monkeypatch.setattr(_native, "poll", lambda: next(fullness))
+    due = [engine.poll() for _ in range(9)]
+    assert due == [0.2, 0.25, 0.25, 0.25, 0.125, 0.0625, 0.05, 0.05, 0.1]
+
+
+def test_poll_tells_how_full_the_fullest_ring_was(engine: NativeEngine) -> None:
+    _native.poll()
+    spin_for(0.2)
+    assert 0 < _native.poll() < 0.5
+
+
 def test_stop_returns_the_last_window_once(engine: NativeEngine) -> None:
     spin_for(0.1)
     assert len(engine.stop()) == 1

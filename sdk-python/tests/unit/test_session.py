@@ -45,11 +45,12 @@ class CountingEngine:
     def start(self, options: Options) -> None:
         pass
 
-    def poll(self) -> None:
+    def poll(self) -> float:
         self.polls += 1
         self.polled.release()
         if self.fail:
             raise RuntimeError("engine is broken")
+        return 0.01
 
     def take_windows(self) -> list[Window]:
         self.taken += 1

@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Protocol
 
 from flamewire.config import Options
 
-__all__ = ["POLL_INTERVAL_S", "Engine", "EngineStats", "Window", "WindowClock"]
-
-POLL_INTERVAL_S: Final = 0.1
-"""How often the session calls ``Engine.poll``: an engine's buffers have to last a few times as long."""
+__all__ = ["Engine", "EngineStats", "Window", "WindowClock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +70,8 @@ class Engine(Protocol):
             EngineError: it cannot run here; nothing was changed in the process.
         """
 
-    def poll(self) -> None:
-        """Do the periodic work (drain buffers, find threads); called every ``POLL_INTERVAL_S``, cheap."""
+    def poll(self) -> float:
+        """Do the periodic work (drain buffers, find threads); return in how many seconds it is due again."""
 
     def take_windows(self) -> list[Window]:
         """End the current window of each profile type, start the next, return those that hold samples."""

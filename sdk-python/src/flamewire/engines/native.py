@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from flamewire import _native
 from flamewire.engines.base import EngineStats, Window
@@ -20,6 +20,12 @@ __all__ = ["NativeEngine"]
 
 _HOOKED = "_bootstrap_inner"
 
+_FIRST_POLL_S: Final = 0.1
+"""Waking up costs more than the poll itself, so it comes less often while the rings stay nearly empty."""
+_POLL_RANGE_S: Final = (0.05, 0.25)
+_NEARLY_EMPTY: Final = 1 / 16
+_TOO_FULL: Final = 1 / 4
+
 
 class NativeEngine:
     """Samples with the native core. At most one runs in a process; a second one is refused at start."""
@@ -29,6 +35,7 @@ class NativeEngine:
 
     def __init__(self) -> None:
         self._running = False
+        self._poll_in_s = _FIRST_POLL_S
 
     def start(self, options: Options) -> None:
         """Begin sampling every thread of the process.
@@ -49,9 +56,14 @@ class NativeEngine:
                 _native.exclude_thread(thread.native_id)
         _hook_threads()
 
-    def poll(self) -> None:
-        """Drain the rings."""
-        _native.poll()
+    def poll(self) -> float:
+        """Drain the rings; return when to come again, sooner where one was filling up."""
+        fullness = _native.poll()
+        if fullness > _TOO_FULL:
+            self._poll_in_s = max(_POLL_RANGE_S[0], self._poll_in_s / 2)
+        elif fullness < _NEARLY_EMPTY:
+            self._poll_in_s = min(_POLL_RANGE_S[1], self._poll_in_s * 2)
+        return self._poll_in_s
 
     def take_windows(self) -> list[Window]:
         """End the window and begin the next."""
@@ -77,7 +89,8 @@ class NativeEngine:
         )
 
     def after_fork_in_child(self) -> None:
-        """Do nothing: the core has armed the child's thread already, before Python ran in it."""
+        """Come soon again; the core has armed the child's thread already, before Python ran in it."""
+        self._poll_in_s = _FIRST_POLL_S
 
 
 def _as_windows(taken: tuple[bytes, int, int, int] | None) -> list[Window]:

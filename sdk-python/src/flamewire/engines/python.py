@@ -68,8 +68,9 @@ class PythonEngine:
         self._options = options
         self._begin()
 
-    def poll(self) -> None:
-        """Do nothing: the engine has a thread of its own."""
+    def poll(self) -> float:
+        """Do nothing, seldom: the engine has a thread of its own."""
+        return 60.0
 
     def take_windows(self) -> list[Window]:
         """End the window with a last tick and return it unless it is empty."""
