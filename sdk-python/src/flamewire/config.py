@@ -67,6 +67,7 @@ class Options:
     max_stack_depth: int = 128
     max_queued_bytes: int = 8 * 1024 * 1024
     executor_tags: bool = True
+    fleet_ratio: float = 1.0
     enabled: bool = True
 
     @property
@@ -159,6 +160,12 @@ def _seconds(low: float, high: float) -> Callable[[Any], float]:
     return check
 
 
+def _ratio(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise ValueError("is not a share; give a number between 0 and 1, such as 0.1 for a tenth")
+    return float(value)
+
+
 def _url(value: Any) -> str:
     text = _text(value).rstrip("/")
     try:
@@ -240,6 +247,13 @@ def _read_integer(text: str) -> int:
         raise ValueError("is not a whole number") from None
 
 
+def _read_ratio(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("is not a number; write a share between 0 and 1, such as 0.1") from None
+
+
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+)\s*(ms|s|m|h)?")
 _SECONDS_PER_UNIT = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 
@@ -299,6 +313,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("max_stack_depth", _integer(1, 512), _read_integer),
     Setting("max_queued_bytes", _integer(65_536, 1 << 30), _read_integer),
     Setting("executor_tags", _flag, _read_flag),
+    Setting("fleet_ratio", _ratio, _read_ratio),
     Setting("enabled", _flag, _read_flag, ("PYROSCOPE_AGENT_ENABLED", "PYROSCOPE_PROFILING_ENABLED")),
 )
 

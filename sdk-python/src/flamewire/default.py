@@ -58,6 +58,7 @@ def start(
     max_stack_depth: int | None = None,
     max_queued_bytes: int | None = None,
     executor_tags: bool | None = None,
+    fleet_ratio: float | None = None,
     enabled: bool | None = None,
 ) -> Session:
     """Start profiling this process and return the session.
@@ -84,6 +85,7 @@ def start(
         max_stack_depth: frames kept of a stack, from the leaf, 1 to 512; default 128.
         max_queued_bytes: memory for profiles that wait for the server; default 8 MiB, the oldest go first.
         executor_tags: a ThreadPoolExecutor's tasks carry tags and span of their submitter; default True.
+        fleet_ratio: share of hosts that profile this service, 0 to 1; default 1.
         enabled: False makes everything a no-op; default True.
 
     Raises:

@@ -16,6 +16,7 @@ from flamewire.errors import EngineError
 from flamewire.executors import ExecutorHook
 from flamewire.export.exporter import DropReason, Exporter
 from flamewire.export.transport import RequestsTransport, Transport
+from flamewire.fleet import is_chosen
 from flamewire.log import LOGGER, info, warn
 from flamewire.snapshot import Status
 from flamewire.threads import SdkThread
@@ -105,6 +106,10 @@ class Session:
                 return self
             if not self.options.enabled:
                 self._state = "disabled"
+                return self
+            if not is_chosen(self.options.fleet_ratio, self.options.service_name):
+                self._state = "not chosen"
+                info("fleet_ratio=%g leaves this host out", self.options.fleet_ratio)
                 return self
             self._transport = self._transport_factory(self.options)
             self._engine, self._engine_reason = self._engine_factory(self.options)
