@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from flamewire_server.errors import FlamewireError
 from flamewire_server.log import configure_logging
 from flamewire_server.metrics import Metrics
 from flamewire_server.storage.catalog import Catalog
+from flamewire_server.storage.checks import file_faults
 from flamewire_server.storage.compaction_queue import CompactionQueue, StoredBlock
 from flamewire_server.storage.local_store import LocalStore
 
@@ -112,20 +112,10 @@ def _verify(store: LocalStore, catalog: Catalog, options: argparse.Namespace) ->
 
 
 def _faults(store: LocalStore, block: StoredBlock) -> Iterator[str]:
-    """Say what is wrong with a block's files; one that cannot be read is not looked into."""
-    readable = True
-    for name, size, crc in block.files:
-        try:
-            content = Path(store.path_of(name)).read_bytes()
-        except OSError as error:
-            readable = False
-            yield f"{name}: {error.strerror}"
-            continue
-        if len(content) != size:
-            yield f"{name}: has {len(content)} bytes, the catalog says {size}"
-        elif crc is not None and zlib.crc32(content) != crc:
-            yield f"{name}: its checksum is not the catalog's"
-    if not readable:
+    """Say what is wrong with a block; rows are counted only where the files are what was written."""
+    faults = list(file_faults(store, block))
+    yield from faults
+    if faults:
         return
     try:
         rows, value = verify_samples(store.path_of(block.samples_name))

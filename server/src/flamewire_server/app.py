@@ -182,6 +182,8 @@ async def _keep_compacting(compactor: Compactor, executor: ThreadPoolExecutor) -
                 pass
         except StorageError as error:
             _log.error("compaction_stalled", reason=str(error))
+        except Exception as error:  # noqa: BLE001 - the root of the compaction thread: a defect must not end it
+            _log.error("compaction_defect", exc=error)
         await asyncio.sleep(_COMPACTION_INTERVAL_S)
 
 

@@ -19,6 +19,7 @@ from stored_profiles import (
     expected_steps,
 )
 
+from flamewire_server._native import BlockError, compact_blocks
 from flamewire_server.compaction.plan import merge_all
 from flamewire_server.storage.compaction_queue import FIRST_DELAY_S, SwapError
 from flamewire_server.storage.retention import FILE_GRACE_S, apply_retention
@@ -143,13 +144,47 @@ def test_of_two_workers_that_merged_the_same_blocks_one_wins(stored: StoredProfi
     assert stored.store.sweep(stored.catalog.file_names()) == 0
 
 
-def test_a_damaged_block_stays_as_it_is_and_is_told(stored: StoredProfiles) -> None:
+@pytest.mark.parametrize("kind", ["samples", "symbols"])
+def test_a_damaged_block_stays_as_it_is_and_is_told(stored: StoredProfiles, kind: str) -> None:
     stored.push(draw_profile(random.Random(1), START_NS))
     (block,) = stored.queue.blocks(TENANT, "2026-11-23")
-    path = Path(stored.store.path_of(block.samples_name))
-    path.write_bytes(path.read_bytes()[:-30])
+    path = Path(stored.store.path_of(block.samples_name.replace("samples", kind)))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
     stored.now_s += FIRST_DELAY_S
     assert stored.compactor.run_once()
     assert not stored.compactor.run_once()
     assert stored.levels() == [0]
     assert b"flamewire_compaction_failures_total 1.0" in stored.metrics.render()
+
+
+def test_files_damaged_in_any_way_are_refused_or_read(
+    stored: StoredProfiles, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No damage may bring the reader down: old files have no checksum."""
+    draw = random.Random(3)
+    stored.push(*(draw_profile(draw, START_NS) for _ in range(6)))
+    (block,) = stored.queue.blocks(TENANT, "2026-11-23")
+    assert block.symbols_name
+    paths = [Path(stored.store.path_of(name)) for name in (block.samples_name, block.symbols_name)]
+    series = stored.queue.series(TENANT, "2026-11-23")
+    refused = 0
+    for _ in range(600):
+        kind = draw.randrange(2)
+        content = bytearray(paths[kind].read_bytes())
+        for _ in range(draw.choice([1, 1, 8])):
+            # Mostly near the end, where the footer is.
+            content[-1 - draw.randrange(draw.choice([len(content), min(len(content), 3000)]))] = (
+                draw.randrange(256)
+            )
+        if draw.random() < 0.1:
+            del content[draw.randrange(len(content)) :]
+        damaged = tmp_path_factory.getbasetemp() / "damaged.parquet"
+        damaged.write_bytes(content)
+        files = [str(damaged if number == kind else path) for number, path in enumerate(paths)]
+        try:
+            compact_blocks(files[:1], files[1:], series=series)
+        except BlockError:
+            refused += 1
+    assert refused > 100

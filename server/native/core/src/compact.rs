@@ -49,6 +49,16 @@ pub struct CompactedBlock {
 
 /// Merges blocks. Every row is kept as it is.
 pub fn compact(samples: &[String], symbols: &[String], series: &[KnownSeries]) -> Result<CompactedBlock, BlockError> {
+    guarded(|| merge_blocks(samples, symbols, series))
+}
+
+/// Runs what reads files; the parquet crate panics on some damage that it could report.
+fn guarded<T>(run: impl FnOnce() -> Result<T, BlockError>) -> Result<T, BlockError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err(BlockError::damaged("", "a file to be read is damaged")))
+}
+
+fn merge_blocks(samples: &[String], symbols: &[String], series: &[KnownSeries]) -> Result<CompactedBlock, BlockError> {
     let mut inputs = Inputs::open(samples, series)?;
     let written = |error| BlockError::damaged("", error);
     let mut writer = Writer::new(ZSTD_LEVEL, inputs.may_have_spans, SHARED_GROUP_ROWS).map_err(written)?;
@@ -95,6 +105,10 @@ pub struct Contents {
 
 /// Decodes every row of a samples or totals file.
 pub fn verify_samples(path: &str) -> Result<Contents, BlockError> {
+    guarded(|| count(path))
+}
+
+fn count(path: &str) -> Result<Contents, BlockError> {
     let file = SamplesFile::open(path)?;
     let mut contents = Contents::default();
     for group in 0..file.groups() {
@@ -108,7 +122,7 @@ pub fn verify_samples(path: &str) -> Result<Contents, BlockError> {
 
 /// Decodes every row of a symbols file.
 pub fn verify_symbols(path: &str) -> Result<(), BlockError> {
-    merge::symbols(&[path.to_owned()]).map(|_| ())
+    guarded(|| merge::symbols(&[path.to_owned()])).map(|_| ())
 }
 
 /// The files to merge. A part is a (service, profile type).

@@ -14,6 +14,7 @@ from flamewire_server.compaction.plan import Merge, plan_merge
 from flamewire_server.errors import StorageError
 from flamewire_server.log import EventLog
 from flamewire_server.metrics import Metrics
+from flamewire_server.storage.checks import file_faults
 from flamewire_server.storage.compaction_queue import CompactionQueue, Job, StoredBlock, Swap, SwapError
 from flamewire_server.storage.local_store import LocalStore, new_block_name
 
@@ -95,6 +96,10 @@ class Compactor:
             self._queue.promote(merge.blocks[0])
             return
         started_s = time.monotonic()
+        for block in merge.blocks:
+            # Damage must not spread into files that have a checksum of their own.
+            for fault in file_faults(self._store, block):
+                raise BlockError(f"block file {fault}; restore it from a backup")
         path_of = self._store.path_of
         compacted = compact_blocks(
             [path_of(block.samples_name) for block in merge.blocks],
