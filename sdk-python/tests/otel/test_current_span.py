@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from opentelemetry import context as context_api
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
@@ -303,6 +303,27 @@ def test_the_processor_by_its_former_name_is_ours() -> None:
     from flamewire.compat.pyroscope.otel import PyroscopeSpanProcessor
 
     assert isinstance(PyroscopeSpanProcessor(), FlamewireSpanProcessor)
+
+
+def test_children_find_their_root_from_a_processors_own_thread(labels: Labels, id_of: IdOf) -> None:
+    processors = ConcurrentMultiSpanProcessor(2)
+    provider = TracerProvider(active_span_processor=processors)
+    provider.add_span_processor(FlamewireSpanProcessor())
+    tracer = provider.get_tracer("t")
+    with tracer.start_as_current_span("root") as root, tracer.start_as_current_span("child") as child:
+        expected = {"span_id": id_of(root), "span_name": "root", "child_span_id": id_of(child)}
+        assert labels() == expected
+    provider.shutdown()
+
+
+def test_a_span_that_answers_to_every_name_labels_nothing(labels: Labels, tracer: Tracer) -> None:
+    class Proxy(NonRecordingSpan):
+        def __getattr__(self, name: str) -> object:
+            return f"{name} of the proxy"
+
+    tracer.start_span("so that the processor is there").end()
+    with use_span(Proxy(SpanContext(1, 2, is_remote=False))):
+        assert labels() == {}
 
 
 def test_after_shutdown_no_new_span_labels(labels: Labels) -> None:

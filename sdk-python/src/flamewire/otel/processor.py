@@ -53,7 +53,7 @@ class FlamewireSpanProcessor(SpanProcessor):
         context = span.get_span_context()
         if not self._works or context is None or not context.trace_flags.sampled:
             return
-        parent = labels_of(get_current_span(parent_context))
+        parent = self._parent_labels(span, parent_context)
         span_id = format_span_id(context.span_id)
         labels = SpanLabels(
             span_id,
@@ -66,6 +66,13 @@ class FlamewireSpanProcessor(SpanProcessor):
         if parent is None:
             for name in PROFILE_ID_ATTRIBUTES:
                 span.set_attribute(name, span_id)
+
+    def _parent_labels(self, span: Span, parent_context: Context | None) -> SpanLabels | None:
+        """Return those of the parent in this process, also where the SDK calls from a thread of its own."""
+        found = labels_of(get_current_span(parent_context))
+        if found is None and span.parent is not None and not span.parent.is_remote:
+            found = self._open.get((span.parent.trace_id, span.parent.span_id))
+        return found
 
     def on_end(self, span: ReadableSpan) -> None:
         """Let the span label nothing more, wherever it is still current."""
