@@ -6,6 +6,7 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use flamewire_core::compact::{KnownSeries, compact};
 use flamewire_core::encode::Encoder;
 use flamewire_core::limits::Limits;
 use flamewire_core::push::{Batch, decode_push};
@@ -63,6 +64,86 @@ fn timed<T>(what: &str, per: usize, unit: &str, run: impl FnOnce() -> T) -> T {
     let spent = cpu_s() - start;
     println!("{what:<34} {:>9.1} ms  {:>8.1} us per {unit}", spent * 1e3, spent * 1e6 / per as f64);
     result
+}
+
+/// Queries over the files, before and after compaction.
+fn measure(
+    sample_files: &[String],
+    symbol_files: &[String],
+    totals_files: &[String],
+    series: &[i64],
+    profiles: usize,
+    services: usize,
+) {
+    let reader = Reader::new(8_000_000);
+    let query = |series: &[i64], start_ns, end_ns| {
+        let query = TreeQuery { series, start_ns, end_ns, ..TreeQuery::default() };
+        reader.tree("tenant", sample_files, symbol_files, &query).unwrap()
+    };
+    timed("cold: {} with footers and symbols", profiles, "profile", || query(series, 0, i64::MAX));
+    for _ in 0..3 {
+        timed("tree {}", profiles, "profile", || query(series, 0, i64::MAX));
+    }
+    timed("tree {}, half of the time", profiles, "profile", || query(series, 0, NOW_NS + 80_000_000_000));
+    let tree = timed("tree of one service", profiles / services, "profile", || query(&series[..1], 0, i64::MAX));
+    println!("one service: total {}", tree.total());
+    let tree = query(series, 0, i64::MAX);
+    let json = timed("flame graph JSON, 8192 frames", 8192, "frame", || tree.flamegraph_json(8192));
+    println!("{} bytes, total {}, missing {}", json.len(), tree.total(), tree.missing_stacks());
+    timed("functions", 1, "call", || tree.functions());
+    let groups: Vec<u32> = (0..series.len() as u32).collect();
+    let totals = TotalsQuery {
+        series,
+        groups: &groups,
+        start_ns: NOW_NS - 15_000_000_000,
+        step_ns: 15_000_000_000,
+        steps: 200,
+        count_profiles: false,
+        stacks: None,
+    };
+    timed("totals by service", profiles, "profile", || reader.totals(totals_files, &totals).unwrap());
+}
+
+/// Merges the blocks as the server does, at most 2,000,000 rows at a time, and measures again.
+fn compact_all(
+    folder: &std::path::Path,
+    samples: &[String],
+    symbols: &[String],
+    series: &[i64],
+    profiles: usize,
+    services: usize,
+) {
+    // Fingerprints of one service share their upper bits; the names do not matter here.
+    let known: Vec<KnownSeries> = (series.iter())
+        .map(|&fingerprint| KnownSeries {
+            fingerprint,
+            service: format!("{:016x}", fingerprint as u64),
+            profile_type: String::new(),
+        })
+        .collect();
+    let blocks_per_merge = (samples.len() * 2_000_000 / (profiles * SAMPLES_PER_PROFILE)).max(1);
+    let (mut files, mut totals, mut bytes, mut spent_s) = (Vec::new(), Vec::new(), [0; 3], 0.0);
+    let mut merged_symbols = Vec::new();
+    for (number, inputs) in samples.chunks(blocks_per_merge).enumerate() {
+        let start = cpu_s();
+        let block = compact(inputs, if number == 0 { symbols } else { &[] }, &known).unwrap();
+        spent_s += cpu_s() - start;
+        let mut put = |kind: &str, place: usize, content: &[u8], names: &mut Vec<String>| {
+            let path = folder.join(format!("merged-{number}.{kind}")).display().to_string();
+            std::fs::write(&path, content).unwrap();
+            bytes[place] += content.len();
+            names.push(path);
+        };
+        put("samples", 0, &block.samples, &mut files);
+        put("totals", 1, &block.totals, &mut totals);
+        if let Some(symbols) = &block.symbols {
+            put("symbols", 2, symbols, &mut merged_symbols);
+        }
+    }
+    println!("\ncompacted into {} blocks: {:.1} us per profile", files.len(), spent_s * 1e6 / profiles as f64);
+    let [samples, totals_bytes, symbols] = bytes.map(|size| size / profiles);
+    println!("samples {samples} B, totals {totals_bytes} B, symbols {symbols} B per profile");
+    measure(&files, &merged_symbols, &totals, series, profiles, services);
 }
 
 fn main() {
@@ -132,33 +213,8 @@ fn main() {
     );
     println!("samples {} B, symbols {} B per profile", sample_bytes / profiles, symbol_bytes / profiles);
 
-    let reader = Reader::new(8_000_000);
-    let query = |series: &[i64], start_ns, end_ns| {
-        let query = TreeQuery { series, start_ns, end_ns, ..TreeQuery::default() };
-        reader.tree("tenant", &sample_files, &symbol_files, &query).unwrap()
-    };
-    timed("cold: {} with footers and symbols", profiles, "profile", || query(&series, 0, i64::MAX));
-    for _ in 0..3 {
-        timed("tree {}", profiles, "profile", || query(&series, 0, i64::MAX));
-    }
-    timed("tree {}, half of the time", profiles, "profile", || query(&series, 0, NOW_NS + 80_000_000_000));
-    let tree = timed("tree of one service", profiles / services, "profile", || query(&series[..1], 0, i64::MAX));
-    println!("one service: total {}", tree.total());
-    let tree = query(&series, 0, i64::MAX);
-    let json = timed("flame graph JSON, 8192 frames", 8192, "frame", || tree.flamegraph_json(8192));
-    println!("{} bytes, total {}, missing {}", json.len(), tree.total(), tree.missing_stacks());
-    timed("functions", 1, "call", || tree.functions());
-    let groups: Vec<u32> = (0..series.len() as u32).collect();
-    let totals = TotalsQuery {
-        series: &series,
-        groups: &groups,
-        start_ns: NOW_NS - 15_000_000_000,
-        step_ns: 15_000_000_000,
-        steps: 200,
-        count_profiles: false,
-        stacks: None,
-    };
-    timed("totals by service", profiles, "profile", || reader.totals(&sample_files, &totals).unwrap());
+    measure(&sample_files, &symbol_files, &sample_files, &series, profiles, services);
+    compact_all(&folder, &sample_files, &symbol_files, &series, profiles, services);
     if std::env::args().nth(4).is_none() {
         std::fs::remove_dir_all(&folder).unwrap();
     }
