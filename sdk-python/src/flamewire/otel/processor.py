@@ -64,8 +64,7 @@ class FlamewireSpanProcessor(SpanProcessor):
         put_labels(span, labels)
         self._open[context.trace_id, context.span_id] = labels
         if parent is None:
-            for name in PROFILE_ID_ATTRIBUTES:
-                span.set_attribute(name, span_id)
+            span.set_attributes(dict.fromkeys(PROFILE_ID_ATTRIBUTES, span_id))
 
     def _parent_labels(self, span: Span, parent_context: Context | None) -> SpanLabels | None:
         """Return those of the parent in this process, also where the SDK calls from a thread of its own."""

@@ -71,7 +71,7 @@ class SpanLabels:
             scope.end()
 
 
-def labels_of(span: Span) -> SpanLabels | None:
+def labels_of(span: object) -> SpanLabels | None:
     """Return the labels of a span; None where it labels nothing (remote, unsampled, none)."""
     labels = getattr(span, _ATTRIBUTE, None)
     # A span that answers to every name (a mock, a proxy) has none.
