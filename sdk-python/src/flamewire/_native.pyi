@@ -92,8 +92,8 @@ class ThreadHook:
 class StartHook:
     """Stands in for ``_thread.start_new_thread``: samples what it starts from start to end.
 
-    The thread runs the function in a callable without a Python frame of its own, whose repr is the function's.
-    Does nothing while no sampler runs.
+    The thread runs the function in a callable without a Python frame of its own, whose repr is the
+    function's. Does nothing while no sampler runs.
     """
 
     def __new__(cls, original: Callable[..., Any]) -> Self: ...
@@ -143,8 +143,8 @@ def start(period_ns: int, max_depth: int, self_test: Callable[[], object] | None
 def poll() -> float:
     """Drain the threads' rings, and once a second look for threads that did not announce themselves.
 
-    Where the time in signal handlers exceeds 1 % of the CPU that the threads burn, each thread is sampled less often,
-    down to every 16th time; counted as "overhead_limit".
+    Where the time in signal handlers exceeds 1 % of the CPU that the threads burn, each thread is sampled
+    less often, down to every 16th time; counted as "overhead_limit".
 
     Without the GIL; O(samples since the last call + threads).
 

@@ -95,7 +95,7 @@ def burst_sleep() -> None:
 
 def test_a_burst_before_a_wait_stays_with_the_burst(sampler: None) -> None:
     """About 0.6 ms of work between sleeps of 6 ms. n is about 50, the true share of the calls that sleep some
-    8 %: three sigmas more are 20. What charges CPU to the stack at the next wall-clock tick puts 80 % there."""
+    8 %: three sigmas more are 20. Charging CPU to the stack at the next wall-clock tick puts 80 % there."""
     end = time.monotonic() + 2.5
     while time.monotonic() < end:
         burst_work()
