@@ -13,9 +13,11 @@ from aiohttp import web
 
 from flamewire_server import __version__
 from flamewire_server._native import Encoder, Limits, Reader
+from flamewire_server.auth import KEYS_FILE, KeyRing
 from flamewire_server.compaction.compactor import Compactor
 from flamewire_server.config import Config, is_loopback
 from flamewire_server.errors import ConfigError, StorageError
+from flamewire_server.http.access import Access
 from flamewire_server.http.middleware import make_middleware
 from flamewire_server.http.operations import OperationsHandlers
 from flamewire_server.http.push import PushHandlers
@@ -84,20 +86,25 @@ async def _serve(
         operations = OperationsHandlers(committer, metrics)
         labels, profiles = LabelQueries(catalog), ProfileQueries(catalog, store, Reader(), metrics)
         querier = QuerierHandlers(config, labels, profiles, query_executor, metrics)
+        access = Access(KeyRing(config.data_dir / KEYS_FILE))
         app = web.Application(
             middlewares=[
                 make_middleware(
                     check_host=is_loopback(config.listen_address),
                     allowed_hosts=config.allowed_hosts,
                     metrics=metrics,
+                    access=access,
                 )
             ]
         )
-        app.add_routes(PushHandlers(config, committer, metrics).routes())
-        app.add_routes(querier.routes())
-        app.add_routes(RenderHandlers(config, labels, profiles, query_executor).routes())
-        app.add_routes(operations.routes())
-        app.add_routes(UiHandlers(_UI_FOLDER).routes())
+        app.add_routes(access.grant(PushHandlers(config, committer, metrics).routes(), "push"))
+        app.add_routes(access.grant(querier.routes(), "read"))
+        render = RenderHandlers(config, labels, profiles, query_executor)
+        app.add_routes(access.grant(render.routes(), "read"))
+        # Probes have no keys, and /ready says nothing about profiles.
+        app.add_routes(access.grant(operations.public_routes(), None))
+        app.add_routes(access.grant(operations.admin_routes(), "admin"))
+        app.add_routes(access.grant(UiHandlers(_UI_FOLDER).routes(), "read"))
         # Bodies are inflated where their size can be bounded, hence auto_decompress=False.
         runner = web.AppRunner(
             app,

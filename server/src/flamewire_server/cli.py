@@ -12,6 +12,7 @@ from pathlib import Path
 from flamewire_server import __version__
 from flamewire_server.config import ENV_PREFIX, Config, load_config, split_listen
 from flamewire_server.errors import ConfigError, FlamewireError
+from flamewire_server.keys_cli import add_keys_parser, run_keys
 from flamewire_server.log import EventLog, configure_logging
 
 __all__ = ["main"]
@@ -37,6 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         sys.stderr.write(f"flamewire-server: {error}\n")
         return 2
+    if options.command == "keys":
+        try:
+            return run_keys(options, config.data_dir)
+        except ConfigError as error:
+            sys.stderr.write(f"flamewire-server: {error}\n")
+            return 2
     configure_logging(level=config.log_level, format=config.log_format)
     for warning in warnings:
         _log.warn("configuration", message=warning)
@@ -70,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--log-format", choices=("text", "json"), help="default text")
     parser.add_argument("--log-level", choices=("debug", "info", "warn", "error"), help="default info")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", help="without one, the server runs")
+    keys = commands.add_parser("keys", help="make, list and remove API keys of the data folder")
+    add_keys_parser(keys)
     parser.add_argument("--version", action="version", version=f"flamewire-server {__version__}")
     return parser
 
@@ -86,5 +96,8 @@ def _load(options: argparse.Namespace) -> tuple[Config, list[str]]:
     ):
         if value is not None:
             flags[field] = value
+    if options.command == "keys":
+        # The first key is made while there is none: what refuses to listen then must not refuse this.
+        flags["insecure"] = True
     path = options.config or os.environ.get(ENV_PREFIX + "CONFIG")
     return load_config(path=Path(path) if path else None, environ=os.environ, flags=flags)

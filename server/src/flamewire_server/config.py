@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from flamewire_server.auth import KEYS_FILE
 from flamewire_server.config_keys import MEANINGLESS, UNSUPPORTED
 from flamewire_server.errors import ConfigError
 
@@ -364,13 +365,13 @@ def _parse(setting: Setting, value: object, source: str) -> object:
 
 def _validate(config: Config) -> None:
     assert {setting.field for setting in SETTINGS} == {field.name for field in fields(Config)}
-    if not is_loopback(config.listen_address) and not config.insecure:
+    has_keys = (config.data_dir / KEYS_FILE).exists()
+    if not is_loopback(config.listen_address) and not has_keys and not config.insecure:
         raise ConfigError(
             f"refusing to listen on {config.listen_address}: everybody who reaches this address could"
             " read and write"
-            " profiles, for there are no keys. Listen on 127.0.0.1 behind a proxy that authenticates,"
-            " or accept the"
-            " risk with --insecure"
+            f" profiles, for {config.data_dir} has no keys. Make one with `flamewire-server keys add`, listen"
+            " on 127.0.0.1 behind a proxy that authenticates, or accept the risk with --insecure"
         )
     if config.max_flamegraph_nodes_default > config.max_flamegraph_nodes:
         raise ConfigError(

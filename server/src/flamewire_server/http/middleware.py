@@ -1,4 +1,4 @@
-"""The one middleware: the Host check, and errors as Connect replies."""
+"""The one middleware: the Host check, keys, and errors as Connect replies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from flamewire_server.errors import RequestError, StorageError
+from flamewire_server.http.access import Access
 from flamewire_server.http.connect import error_response
 from flamewire_server.log import EventLog
 from flamewire_server.metrics import Metrics
@@ -38,8 +39,11 @@ def is_allowed_host(host: str, allowed: Sequence[str]) -> bool:
     return True
 
 
-def make_middleware(*, check_host: bool, allowed_hosts: Sequence[str], metrics: Metrics) -> Middleware:
-    """Make the middleware; with check_host only harmless Host headers are served."""
+def make_middleware(
+    *, check_host: bool, allowed_hosts: Sequence[str], metrics: Metrics, access: Access | None = None
+) -> Middleware:
+    """Make the middleware; with check_host only harmless Host headers are served, with access keys
+    are checked."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -53,10 +57,15 @@ def make_middleware(*, check_host: bool, allowed_hosts: Sequence[str], metrics: 
                     " or an address, or add the name to server.allowed_hosts",
                     reason="bad_host",
                 )
+            if access is not None:
+                access.check(request)
             return await handler(request)
         except RequestError as error:
             metrics.rejects.labels(error.reason).inc()
-            return error_response(error)
+            response = error_response(error)
+            if error.code == "unauthenticated" and access is not None and access.needs_keys:
+                response.headers["WWW-Authenticate"] = 'Basic realm="flamewire", charset="UTF-8"'
+            return response
         except web.HTTPException:
             raise
         except StorageError as error:

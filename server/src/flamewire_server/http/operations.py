@@ -22,9 +22,13 @@ class OperationsHandlers:
         self._metrics = metrics
         self.stopping = False
 
-    def routes(self) -> list[web.RouteDef]:
-        """Give the routes."""
-        return [web.get("/ready", self.ready), web.get("/metrics", self.show_metrics)]
+    def public_routes(self) -> list[web.RouteDef]:
+        """Give the routes that anybody may ask."""
+        return [web.get("/ready", self.ready)]
+
+    def admin_routes(self) -> list[web.RouteDef]:
+        """Give the routes that tell of all tenants."""
+        return [web.get("/metrics", self.show_metrics)]
 
     async def ready(self, request: web.Request) -> web.Response:
         """Answer `ready`, or 503 and why not."""

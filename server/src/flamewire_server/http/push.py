@@ -6,12 +6,12 @@ from aiohttp import web
 
 from flamewire_server.config import Config
 from flamewire_server.errors import RequestError
+from flamewire_server.http.access import tenant_of
 from flamewire_server.http.connect import BodyBudget, codec_of, is_gzip, read_body
 from flamewire_server.ingest.block_writer import Push
 from flamewire_server.ingest.committer import Committer
 from flamewire_server.ingest.formats import FORMATS
 from flamewire_server.metrics import Metrics
-from flamewire_server.model.tenant import parse_tenant
 
 __all__ = ["PushHandlers"]
 
@@ -46,9 +46,7 @@ class PushHandlers:
     async def _push(self, request: web.Request) -> web.Response:
         form = self._formats[request.path, codec_of(request)]
         gzip = is_gzip(request)
-        tenant = parse_tenant(
-            request.headers.get("X-Scope-OrgID"), multitenancy=self._config.multitenancy_enabled
-        )
+        tenant = tenant_of(request, self._config)
         with self._budget.lease() as lease:
             body = await read_body(request, limit_bytes=self._config.max_request_bytes, lease=lease)
             stored = await self._committer.submit(Push(tenant, body, gzip, form.decode))

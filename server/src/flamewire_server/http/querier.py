@@ -22,12 +22,12 @@ from flamewire_server._proto.querier.v1 import querier_pb2
 from flamewire_server._proto.types.v1 import types_pb2
 from flamewire_server.config import Config
 from flamewire_server.errors import RequestError
+from flamewire_server.http.access import tenant_of
 from flamewire_server.http.connect import JSON, BodyBudget, codec_of, is_gzip, read_body
 from flamewire_server.http.sample_filter import pgo_shape, sample_filter
 from flamewire_server.metrics import Metrics
 from flamewire_server.model.profile_type import ProfileType
 from flamewire_server.model.selector import parse_selector
-from flamewire_server.model.tenant import parse_tenant
 from flamewire_server.model.time_range import TimeRange
 from flamewire_server.query.labels import LabelQueries
 from flamewire_server.query.profiles import HeatmapQuery, ProfileQueries, ProfileSelection, TimeSeriesQuery
@@ -111,9 +111,7 @@ class QuerierHandlers:
                 reason="unimplemented",
             )
         call = _Call(
-            parse_tenant(
-                request.headers.get("X-Scope-OrgID"), multitenancy=self._config.multitenancy_enabled
-            ),
+            tenant_of(request, self._config),
             codec_of(request),
             "allow-utf8-labelnames=true" in request.headers.get("Accept", "").replace(" ", ""),
         )

@@ -15,9 +15,9 @@ from aiohttp import web
 
 from flamewire_server.config import Config
 from flamewire_server.errors import RequestError
+from flamewire_server.http.access import tenant_of
 from flamewire_server.model.profile_type import ProfileType
 from flamewire_server.model.selector import parse_selector
-from flamewire_server.model.tenant import parse_tenant
 from flamewire_server.model.time_range import NS_PER_MS, TimeRange
 from flamewire_server.query.labels import LabelQueries
 from flamewire_server.query.profiles import ProfileQueries, ProfileSelection, TimeSeries, TimeSeriesQuery
@@ -97,9 +97,7 @@ class RenderHandlers:
     async def _answer(
         self, request: web.Request, work: Callable[[str, Mapping[str, str]], object]
     ) -> web.Response:
-        tenant = parse_tenant(
-            request.headers.get("X-Scope-OrgID"), multitenancy=self._config.multitenancy_enabled
-        )
+        tenant = tenant_of(request, self._config)
         result = await asyncio.get_running_loop().run_in_executor(
             self._executor, work, tenant, dict(request.query)
         )
