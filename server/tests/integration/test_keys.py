@@ -22,6 +22,7 @@ ENDPOINTS: list[tuple[str, str, str | None]] = [
     ("POST", PUSH, "push"),
     *(("POST", QUERIER + method, "read") for method in METHODS.split()),
     *(("GET", f"/pyroscope/{name}", "read") for name in ("render", "render-diff", "label-values")),
+    ("GET", "/api/v1/export", "read"),
     ("GET", "/", "read"),
     ("GET", "/assets/none.js", "read"),
     ("GET", "/metrics", "admin"),

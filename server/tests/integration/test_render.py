@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 from urllib.parse import urlencode
@@ -103,6 +104,23 @@ def test_label_values_of_name_are_the_profile_types(server: ServerProcess) -> No
 def test_render_refuses_what_it_cannot_read(server: ServerProcess, query: dict[str, str]) -> None:
     reply = server.ask("GET", "/pyroscope/render?" + urlencode(query))
     assert (reply.status, reply.json()["code"]) == (400, "invalid_argument")
+
+
+def test_exports_hold_every_stack_trace(server: ServerProcess) -> None:
+    server.push(make_push("export", make_profile({"main;wo,rk": 5, "main;a;b": 2, "main": 1, "x\ny;z": 3})))
+    query = urlencode({"query": CPU + '{service_name="export"}'})
+
+    def export(kind: str) -> bytes:
+        reply = server.ask("GET", f"/api/v1/export?format={kind}&{query}")
+        assert reply.status == 200
+        assert reply.headers["content-disposition"].startswith("attachment")
+        return reply.body
+
+    assert export("folded").decode().splitlines() == ["main 1", "main;a;b 2", "main;wo,rk 5", "x y;z 3"]
+    assert export("csv").decode().splitlines()[:2] == ["function,self,total", '"wo,rk",5,5']
+    profile = profile_pb2.Profile.FromString(gzip.decompress(export("pprof")))
+    assert sorted(sample.value[0] for sample in profile.sample) == [1, 2, 3, 5]
+    assert server.ask("GET", f"/api/v1/export?format=exe&{query}").status == 400
 
 
 def test_profile_stats_hold_the_first_and_the_last_time(server: ServerProcess) -> None:

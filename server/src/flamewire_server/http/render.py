@@ -1,8 +1,11 @@
-"""The GET endpoints of Pyroscope's older UI, which Profiles Drilldown still asks."""
+"""GET endpoints: those of Pyroscope's older UI, which Profiles Drilldown still asks, and exports."""
 
 from __future__ import annotations
 
 import asyncio
+import csv
+import gzip
+import io
 import json
 import re
 import time
@@ -30,6 +33,12 @@ _UNIT_MS = {
     "w": 7 * 86_400_000, "M": 30 * 86_400_000, "y": 365 * 86_400_000,
 }  # fmt: skip
 _SHORTEST_STEP_S = 15
+# Format of an export: suffix of the file, Content-Type.
+_EXPORTS = {
+    "pprof": ("pb.gz", "application/octet-stream"),
+    "folded": ("folded.txt", "text/plain"),
+    "csv": ("csv", "text/csv"),
+}
 _MAX_POINTS = 1500
 _DOT_FUNCTIONS = 100
 _NO_SUCH_TIME = "is no time; give now, now-1h, YYYYMMDD, or seconds, ms, us or ns since 1970"
@@ -80,6 +89,7 @@ class RenderHandlers:
             web.get("/pyroscope/render", self.render),
             web.get("/pyroscope/render-diff", self.render_diff),
             web.get("/pyroscope/label-values", self.label_values),
+            web.get("/api/v1/export", self.export),
         ]
 
     async def render(self, request: web.Request) -> web.Response:
@@ -93,6 +103,35 @@ class RenderHandlers:
     async def label_values(self, request: web.Request) -> web.Response:
         """Answer with the values of a label; those of `__name__` are the profile types."""
         return await self._answer(request, self._label_values)
+
+    async def export(self, request: web.Request) -> web.Response:
+        """Answer with a file of every stack trace: pprof, folded stacks, or a table of functions."""
+        tenant = tenant_of(request, self._config)
+        kind = request.query.get("format", "pprof")
+        if kind not in _EXPORTS:
+            raise _bad_parameter("format", " or ".join(_EXPORTS))
+        body = await asyncio.get_running_loop().run_in_executor(
+            self._executor, self._export, tenant, dict(request.query), kind
+        )
+        suffix, content_type = _EXPORTS[kind]
+        return web.Response(
+            body=body,
+            content_type=content_type,
+            headers={"Content-Disposition": f'attachment; filename="profile.{suffix}"'},
+        )
+
+    def _export(self, tenant: str, query: Mapping[str, str], kind: str) -> bytes:
+        selection = self._selection(tenant, query, "query", "from", "until")
+        if kind == "pprof":
+            return gzip.compress(self._profiles.pprof(selection), 1, mtime=0)
+        tree = self._profiles.tree(selection)
+        if kind == "folded":
+            return tree.folded()
+        table = io.StringIO()
+        writer = csv.writer(table)
+        writer.writerow(("function", "self", "total"))
+        writer.writerows(tree.functions())
+        return table.getvalue().encode()
 
     async def _answer(
         self, request: web.Request, work: Callable[[str, Mapping[str, str]], object]
