@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ import pytest
 from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
@@ -324,6 +327,19 @@ def test_a_span_that_answers_to_every_name_labels_nothing(labels: Labels, tracer
     tracer.start_span("so that the processor is there").end()
     with use_span(Proxy(SpanContext(1, 2, is_remote=False))):
         assert labels() == {}
+
+
+def test_where_spans_cannot_be_followed_they_are_left_alone_and_that_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "flamewire.otel.following", None)
+    provider = TracerProvider()
+    with caplog.at_level(logging.WARNING, "flamewire"):
+        provider.add_span_processor(FlamewireSpanProcessor())
+    assert "samples carry no spans here" in caplog.text
+    with provider.get_tracer("t").start_as_current_span("root") as root:
+        assert isinstance(root, SdkSpan)
+        assert not root.attributes
 
 
 def test_after_shutdown_no_new_span_labels(labels: Labels) -> None:

@@ -42,7 +42,7 @@ class FlamewireSpanProcessor(SpanProcessor):
             from flamewire.otel.following import follow_current_span, follow_renaming
         except ImportError as error:
             self._works = False
-            warn("spans", "samples carry no spans here, because the native core is missing: %s", error)
+            warn("spans", "samples carry no spans here: %s", error)
             return
         self._works = True
         follow_current_span()
