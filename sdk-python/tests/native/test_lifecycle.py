@@ -282,7 +282,7 @@ def deep(depth):
     if depth:
         deep(depth - 1)
     else:
-        end = time.thread_time() + 2.5
+        end = time.thread_time() + 1.6
         while time.thread_time() < end:
             sum(range(2000))
             _native.poll()
