@@ -21,6 +21,7 @@ __all__ = [
     "Tree",
     "__version__",
     "compact_blocks",
+    "decode_ingest",
     "decode_push",
     "verify_samples",
     "verify_symbols",
@@ -138,6 +139,43 @@ def decode_push(body: bytes, *, gzip: bool, now_ns: int, limits: Limits) -> Prof
 
     Raises:
         DecodeError: the push must be refused.
+    """
+
+def decode_ingest(
+    body: bytes,
+    *,
+    gzip: bool,
+    format: str,
+    content_type: str,
+    app: str,
+    labels: Sequence[tuple[str, str]],
+    from_ns: int,
+    spy_name: str,
+    sample_rate_hz: int,
+    now_ns: int,
+    limits: Limits,
+) -> ProfileBatch:
+    """Decode and validate a body of /ingest: pprof, folded text, tree, trie or speedscope.
+
+    Memory is bounded by the limits whatever the bytes say. The profiles get random ids: a body of this
+    endpoint counts each time that it is sent.
+
+    Args:
+        body: the HTTP body.
+        gzip: the request said Content-Encoding: gzip.
+        format: `format` of the query, "" where absent.
+        content_type: the whole header; names the boundary of a form.
+        app: the application's name, without labels.
+        labels: those behind the name, names unique.
+        from_ns: when the profile began, where it does not say so itself.
+        spy_name: the profiler that took it.
+        sample_rate_hz: samples a second; 0 keeps counts as they are.
+        now_ns: the server's calendar clock.
+        limits: what is accepted.
+
+    Raises:
+        DecodeError: the body must be refused.
+        OverflowError: sample_rate_hz is negative or above 2^32 - 1.
     """
 
 @final

@@ -1,4 +1,4 @@
-//! Damages valid pushes and blocks for as long as asked, and follows whatever survives to the end: decode, encode,
+//! Damages valid pushes, bodies of `/ingest` and blocks for as long as asked, and follows whatever survives to the end: decode, encode,
 //! write, read, draw. A panic is a failure; so is a decoded push whose block cannot be read back in full.
 //!
 //! `cargo run --release -p flamewire-core --example fuzz -- <seconds> [seed]`; run it with overflow checks on.
@@ -11,14 +11,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use flamewire_core::encode::{EncodedBlock, Encoder, SeriesEntry};
+use flamewire_core::ingest::{self, Request};
 use flamewire_core::limits::Limits;
 use flamewire_core::push::decode_push;
 use flamewire_core::read::{Reader, TotalsQuery, TreeQuery};
-use support::{CPU, NOW_NS, Profile, Random, gzip, push_one, read_flamegraph, sample};
+use support::{CPU, NOW_NS, Profile, Random, gzip, ingest_bodies, push_one, read_flamegraph, sample};
 
 #[derive(Default)]
 struct Counts {
     pushes: u64,
+    ingested: u64,
     decoded: u64,
     blocks: u64,
     damaged_read: u64,
@@ -127,6 +129,32 @@ fn round(random: &mut Random, bodies: &[Vec<u8>], folder: &Path, counts: &mut Co
     }
 }
 
+/// A damaged body of `/ingest`; what survives is encoded and read back, the blocks of pushes are damaged enough.
+fn ingest_round(
+    random: &mut Random,
+    bodies: &[(&'static str, &'static str, &'static str, Vec<u8>)],
+    folder: &Path,
+    counts: &mut Counts,
+) {
+    let (format, content_type, spy_name, body) = &bodies[random.below(bodies.len() as u64) as usize];
+    let mut body = body.clone();
+    damage(random, &mut body);
+    let request =
+        Request { format, content_type, app: "shop", labels: &[], from_ns: NOW_NS, spy_name, sample_rate_hz: 100 };
+    counts.ingested += 1;
+    let Ok(batch) = ingest::decode(&body, false, &request, NOW_NS, &Limits::default()) else { return };
+    counts.decoded += 1;
+    let all: Vec<usize> = (0..batch.len()).collect();
+    for block in Encoder::new(1000).encode("fuzz", &[(&batch, &all)]).expect("what decodes can be encoded") {
+        counts.blocks += 1;
+        let series: Vec<i64> = block.series.iter().map(SeriesEntry::fingerprint).collect();
+        let Some(symbols) = &block.symbols else { continue };
+        std::fs::write(folder.join("samples"), &block.samples).unwrap();
+        std::fs::write(folder.join("symbols"), symbols).unwrap();
+        read_all(folder, &block, &series, true);
+    }
+}
+
 fn main() {
     let argument = |index: usize| std::env::args().nth(index).and_then(|text| text.parse::<u64>().ok());
     let (seconds, seed) = (argument(1).unwrap_or(10), argument(2).unwrap_or_else(|| u64::from(std::process::id())));
@@ -134,14 +162,19 @@ fn main() {
     let folder = std::env::temp_dir().join(format!("flamewire-fuzz-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let (mut random, mut counts, bodies) = (Random::new(seed), Counts::default(), seed_bodies());
+    let ingest = ingest_bodies();
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
-        round(&mut random, &bodies, &folder, &mut counts);
+        if random.chance(40) {
+            ingest_round(&mut random, &ingest, &folder, &mut counts);
+        } else {
+            round(&mut random, &bodies, &folder, &mut counts);
+        }
     }
     std::fs::remove_dir_all(&folder).unwrap();
     println!(
-        "{} pushes, {} decoded, {} blocks, {} of them damaged",
-        counts.pushes, counts.decoded, counts.blocks, counts.damaged_read
+        "{} pushes, {} bodies of /ingest, {} decoded, {} blocks, {} of them damaged",
+        counts.pushes, counts.ingested, counts.decoded, counts.blocks, counts.damaged_read
     );
-    assert!(counts.damaged_read > 0 && counts.decoded < counts.pushes, "both ways were taken");
+    assert!(counts.damaged_read > 0 && counts.decoded < counts.pushes + counts.ingested, "both ways were taken");
 }

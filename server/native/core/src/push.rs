@@ -5,11 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::DecodeError;
-use crate::gzip::{self, GzipError};
-use crate::hash;
-use crate::labels::{self, Labels, Series};
+use crate::intake::{Intake, PushedLabels};
+use crate::labels::{Labels, Series};
 use crate::limits::{Limits, MAX_PROFILES_PER_PUSH};
-use crate::pprof::{self, Profile};
+use crate::pprof::Profile;
 use crate::wire::{Fields, WireError};
 
 /// What makes a pushed profile the same as an earlier one.
@@ -37,7 +36,7 @@ pub(crate) struct PushedProfile {
 #[derive(Debug, Default)]
 pub struct Batch {
     pub(crate) profiles: Vec<PushedProfile>,
-    decoded_bytes: usize,
+    pub(crate) decoded_bytes: usize,
 }
 
 impl Batch {
@@ -79,34 +78,14 @@ impl Batch {
 
 /// Decodes a push. `body` is copied only where it is not compressed.
 pub fn decode_push(body: &[u8], gzip: bool, now_ns: i64, limits: &Limits) -> Result<Batch, DecodeError> {
-    let limit = limits.max_request_bytes;
-    let too_large = || {
-        DecodeError::exhausted(format!(
-            "the request holds more than {limit} bytes; split it, or raise the server's max_request_bytes"
-        ))
-    };
-    let body = if gzip {
-        gzip::gunzip(body, limit).map_err(|error| match error {
-            GzipError::TooLarge => too_large(),
-            GzipError::Corrupt(reason) => DecodeError::invalid(format!(
-                "the request body cannot be gunzipped: {reason}; gzip the whole body or send no Content-Encoding"
-            )),
-        })?
-    } else if body.len() > limit {
-        return Err(too_large());
-    } else {
-        body.to_vec()
-    };
-    let mut decoder = PushDecoder { now_ns, limits, batch: Batch::default(), series: 0 };
-    decoder.batch.decoded_bytes = body.len();
-    decoder.request(&Bytes::from(body))?;
-    Ok(decoder.batch)
+    let (intake, body) = Intake::open(body, gzip, now_ns, limits)?;
+    let mut decoder = PushDecoder { intake, series: 0 };
+    decoder.request(&body)?;
+    Ok(decoder.intake.finish())
 }
 
 struct PushDecoder<'a> {
-    now_ns: i64,
-    limits: &'a Limits,
-    batch: Batch,
+    intake: Intake<'a>,
     series: usize,
 }
 
@@ -133,7 +112,7 @@ impl PushDecoder<'_> {
     }
 
     fn check_count(&self) -> Result<(), DecodeError> {
-        if self.series.max(self.batch.len()) > MAX_PROFILES_PER_PUSH {
+        if self.series.max(self.intake.len()) > MAX_PROFILES_PER_PUSH {
             return Err(DecodeError::exhausted(format!(
                 "the request has more than {MAX_PROFILES_PER_PUSH} profiles or series; split it"
             )));
@@ -151,19 +130,16 @@ impl PushDecoder<'_> {
                 2 => samples.push(value.bytes(number).map_err(wrong)?),
                 _ => {}
             }
-            if labels.len() > self.limits.max_label_names + MAX_SERVER_LABELS {
+            if labels.len() > self.intake.limits.max_label_names + MAX_SERVER_LABELS {
                 return Err(DecodeError::invalid(format!(
                     "{place} has more than {} labels; send fewer tags",
-                    self.limits.max_label_names
+                    self.intake.limits.max_label_names
                 )));
             }
         }
-        let labels = labels::pushed(labels, self.limits).map_err(|error| error.at(place))?;
-        let hash = hash::of_labels(labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))) as i64;
+        let labels = PushedLabels::new(labels, self.intake.limits).map_err(|error| error.at(place))?;
         for (index, sample) in samples.into_iter().enumerate() {
-            let place = format!("{place}.samples[{index}]");
-            let pushed = self.read_sample(body, sample, &labels, hash, &place)?;
-            self.batch.profiles.push(pushed);
+            self.read_sample(body, sample, &labels, &format!("{place}.samples[{index}]"))?;
             self.check_count()?;
         }
         Ok(())
@@ -173,10 +149,9 @@ impl PushDecoder<'_> {
         &mut self,
         body: &Bytes,
         message: &[u8],
-        labels: &Labels,
-        series_hash: i64,
+        labels: &PushedLabels,
         place: &str,
-    ) -> Result<PushedProfile, DecodeError> {
+    ) -> Result<(), DecodeError> {
         let wrong = |wire| corrupt(place, wire);
         let (mut raw, mut id): (&[u8], &[u8]) = (&[], &[]);
         let mut fields = Fields::new(message);
@@ -188,58 +163,8 @@ impl PushDecoder<'_> {
             }
         }
         let at_profile = |error: DecodeError| error.at(&format!("{place}.raw_profile"));
-        let pprof = self.uncompressed(body, raw).map_err(at_profile)?;
-        let content = hash::of_bytes(&pprof) as i64;
-        let profile = pprof::parse(&pprof, self.now_ns, self.limits).map_err(at_profile)?;
-        self.check_time(profile.time_ns).map_err(at_profile)?;
-        let series = split(&profile, labels, self.limits).map_err(at_profile)?;
-        let key = Key { series: series_hash, profile_id: profile_id(id)?, content, time_ns: profile.time_ns };
-        Ok(PushedProfile { key, profile, series })
-    }
-
-    fn uncompressed(&mut self, body: &Bytes, raw: &[u8]) -> Result<Bytes, DecodeError> {
-        let limit = self.limits.max_profile_bytes;
-        let too_large = |size: &str| {
-            DecodeError::invalid(format!(
-                "the pprof has {size} bytes, the limit is {limit}; upload more often, or raise max_profile_bytes"
-            ))
-        };
-        if !gzip::is_gzip(raw) {
-            return if raw.len() > limit { Err(too_large(&raw.len().to_string())) } else { Ok(body.slice_ref(raw)) };
-        }
-        // All profiles of a request together stay below max_request_bytes too: many small bombs are one large one.
-        let left = self.limits.max_request_bytes.saturating_sub(self.batch.decoded_bytes);
-        let pprof = gzip::gunzip(raw, limit.min(left)).map_err(|error| match error {
-            GzipError::TooLarge if left < limit => DecodeError::exhausted(format!(
-                "the request unfolds into more than {} bytes; split it",
-                self.limits.max_request_bytes
-            )),
-            GzipError::TooLarge => too_large(&format!("more than {limit}")),
-            GzipError::Corrupt(reason) => {
-                DecodeError::invalid(format!("the pprof cannot be gunzipped: {reason}; encode it again"))
-            }
-        })?;
-        self.batch.decoded_bytes += pprof.len();
-        Ok(Bytes::from(pprof))
-    }
-
-    fn check_time(&self, time_ns: i64) -> Result<(), DecodeError> {
-        let age = i128::from(self.now_ns) - i128::from(time_ns);
-        if age > i128::from(self.limits.reject_older_than_ns) {
-            return Err(DecodeError::invalid(format!(
-                "time_nanos {time_ns} is {} s old, the limit is {} s; check the sender's clock and queue",
-                age / 1_000_000_000,
-                self.limits.reject_older_than_ns / 1_000_000_000
-            )));
-        }
-        if -age > i128::from(self.limits.reject_newer_than_ns) {
-            return Err(DecodeError::invalid(format!(
-                "time_nanos {time_ns} is {} s ahead of the server's clock, the limit is {} s; set the sender's clock",
-                -age / 1_000_000_000,
-                self.limits.reject_newer_than_ns / 1_000_000_000
-            )));
-        }
-        Ok(())
+        let pprof = self.intake.uncompressed(body, raw, "the pprof").map_err(at_profile)?;
+        self.intake.add(labels, &pprof, id).map_err(at_profile)
     }
 }
 
@@ -262,47 +187,4 @@ fn read_label(message: &[u8], place: &str) -> Result<(String, String), DecodeErr
         }
     }
     Ok((name, value))
-}
-
-/// Makes one series per label set of the samples and sample type of the profile.
-fn split(profile: &Profile, pushed: &Labels, limits: &Limits) -> Result<Vec<Arc<Series>>, DecodeError> {
-    let mut all = Vec::with_capacity(profile.label_sets.len() * profile.sample_types.len());
-    for set in &profile.label_sets {
-        let own =
-            set.iter().map(|&(key, value)| (profile.string(key).into_owned(), profile.string(value).into_owned()));
-        let labels = labels::with_sample_labels(pushed, own, limits)?;
-        all.extend(
-            profile.sample_types.iter().map(|kind| Arc::new(labels::series(&labels, kind, &profile.period_type))),
-        );
-    }
-    Ok(all)
-}
-
-fn profile_id(id: &[u8]) -> Result<[u8; 16], DecodeError> {
-    if id.is_empty() {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| {
-            DecodeError::exhausted(format!("the server has no random numbers ({error}); send an ID"))
-        })?;
-        return Ok(random);
-    }
-    Ok(parse_uuid(id).unwrap_or_else(|| hash::id_of(id)))
-}
-
-fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
-    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
-    if text.len() != 36 {
-        return None;
-    }
-    let mut number = 0u128;
-    for (place, &byte) in text.iter().enumerate() {
-        if HYPHENS.contains(&place) {
-            if byte != b'-' {
-                return None;
-            }
-        } else {
-            number = number << 4 | u128::from(char::from(byte).to_digit(16)?);
-        }
-    }
-    Some(number.to_be_bytes())
 }

@@ -5,6 +5,7 @@
 use flamewire_core::compact::{self, KnownSeries};
 use flamewire_core::encode::{self, SeriesEntry as CoreSeriesEntry};
 use flamewire_core::error::{BlockError as CoreBlockError, DecodeError as CoreDecodeError};
+use flamewire_core::ingest;
 use flamewire_core::limits::Limits as CoreLimits;
 use flamewire_core::push::{self, Batch};
 use pyo3::create_exception;
@@ -180,6 +181,29 @@ fn decode_push(py: Python<'_>, body: &[u8], gzip: bool, now_ns: i64, limits: &Li
     decoded.map(ProfileBatch).map_err(|error| decode_error(py, error))
 }
 
+/// Decode and validate a body of /ingest.
+#[pyfunction]
+#[pyo3(signature = (body, *, gzip, format, content_type, app, labels, from_ns, spy_name, sample_rate_hz, now_ns, limits))]
+#[allow(clippy::too_many_arguments)]
+fn decode_ingest(
+    py: Python<'_>,
+    body: &[u8],
+    gzip: bool,
+    format: &str,
+    content_type: &str,
+    app: &str,
+    labels: Vec<(String, String)>,
+    from_ns: i64,
+    spy_name: &str,
+    sample_rate_hz: u32,
+    now_ns: i64,
+    limits: &Limits,
+) -> PyResult<ProfileBatch> {
+    let request = ingest::Request { format, content_type, app, labels: &labels, from_ns, spy_name, sample_rate_hz };
+    let decoded = py.detach(|| ingest::decode(body, gzip, &request, now_ns, &limits.0));
+    decoded.map(ProfileBatch).map_err(|error| decode_error(py, error))
+}
+
 /// A series that has rows in a block.
 #[pyclass(frozen, module = "flamewire_server._native")]
 struct SeriesEntry(CoreSeriesEntry);
@@ -349,7 +373,7 @@ mod _native {
     #[pymodule_export]
     use super::{
         BlockError, CompactedBlock, DecodeError, EncodedBlock, Encoder, Limits, ProfileBatch, SeriesEntry,
-        compact_blocks, decode_push,
+        compact_blocks, decode_ingest, decode_push,
         query::{Reader, Tree},
         verify_samples, verify_symbols,
     };

@@ -16,7 +16,16 @@ from aiohttp.http_exceptions import PayloadEncodingError
 
 from flamewire_server.errors import Code, OverloadedError, RequestError
 
-__all__ = ["JSON", "PROTO", "BodyBudget", "codec_of", "error_response", "is_gzip", "read_body"]
+__all__ = [
+    "JSON",
+    "PROTO",
+    "BodyBudget",
+    "codec_of",
+    "error_response",
+    "is_gzip",
+    "read_body",
+    "refuse_foreign_page",
+]
 
 JSON: Final = "application/json"
 PROTO: Final = "application/proto"
@@ -61,6 +70,23 @@ def codec_of(request: web.Request) -> str:
         reason="bad_content_type",
         status=415,
     )
+
+
+def refuse_foreign_page(request: web.Request) -> None:
+    """Refuse what a page of another site sends, where the Content-Type does not keep it away (see codec_of).
+
+    A browser names the page's site in Origin; the SDKs are no browsers and send none.
+
+    Raises:
+        RequestError: 403; the Origin is not this server.
+    """
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2].lower() != request.headers.get("Host", "").lower():
+        raise RequestError(
+            "permission_denied",
+            f"pages of {origin[:100]!r} may not push here; push from a program",
+            reason="bad_origin",
+        )
 
 
 def is_gzip(request: web.Request) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 from aiohttp import web
 
 from flamewire_server.config import Config
 from flamewire_server.errors import RequestError
 from flamewire_server.http.access import tenant_of
-from flamewire_server.http.connect import BodyBudget, codec_of, is_gzip, read_body
-from flamewire_server.ingest.block_writer import Push
+from flamewire_server.http.connect import BodyBudget, codec_of, is_gzip, read_body, refuse_foreign_page
+from flamewire_server.ingest.block_writer import Push, Stored
 from flamewire_server.ingest.committer import Committer
+from flamewire_server.ingest.format import Format, Head
 from flamewire_server.ingest.formats import FORMATS
 from flamewire_server.metrics import Metrics
 
@@ -44,12 +47,29 @@ class PushHandlers:
         return response
 
     async def _push(self, request: web.Request) -> web.Response:
-        form = self._formats[request.path, codec_of(request)]
+        form = self._format_of(request)
         gzip = is_gzip(request)
         tenant = tenant_of(request, self._config)
+        decoding = form.begin(Head(request.query, request.headers.get("Content-Type", ""), time.time_ns()))
         with self._budget.lease() as lease:
             body = await read_body(request, limit_bytes=self._config.max_request_bytes, lease=lease)
-            stored = await self._committer.submit(Push(tenant, body, gzip, form.decode))
+            try:
+                stored = await self._committer.submit(Push(tenant, body, gzip, decoding.decode))
+            except RequestError as error:
+                if error.code == "invalid_argument" and error.status is None:
+                    error.status = form.refused_status
+                raise
+        self._count(body, stored)
+        return web.Response(body=decoding.reply(), content_type=form.reply_type)
+
+    def _format_of(self, request: web.Request) -> Format:
+        any_type = self._formats.get((request.path, None))
+        if any_type is None:
+            return self._formats[request.path, codec_of(request)]
+        refuse_foreign_page(request)
+        return any_type
+
+    def _count(self, body: bytes, stored: Stored) -> None:
         metrics = self._metrics
         metrics.push_bytes.inc(len(body))
         metrics.profiles.inc(stored.profiles)
@@ -59,4 +79,3 @@ class PushHandlers:
             metrics.duplicates.inc(stored.duplicates)
         if stored.conflicts:
             metrics.conflicts.inc(stored.conflicts)
-        return web.Response(body=form.reply, content_type=form.content_type)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from flamewire_server._native import Limits, ProfileBatch
 
-__all__ = ["Decode", "Format"]
+__all__ = ["Decode", "Decoding", "Format", "Head"]
 
 
 class Decode(Protocol):
@@ -22,11 +23,38 @@ class Decode(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """What a format may read of a request beside its body."""
+
+    query: Mapping[str, str]
+    content_type: str
+    now_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """The decoding of one request, and the answer once its profiles are durable."""
+
+    decode: Decode
+    reply: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """One push format. A request is of it when both path and content type are."""
+    """One push format. A request is of it when both path and content type are.
+
+    Args:
+        name: for people.
+        path: of the endpoint.
+        content_type: without parameters; None takes any.
+        begin: reads the head of a request; raises RequestError where it is refused.
+        reply_type: the Content-Type of the answer; None where its body is empty.
+        refused_status: the HTTP status of a body that is refused for its content.
+    """
 
     name: str
     path: str
-    content_type: str
-    decode: Decode
-    reply: bytes
+    content_type: str | None
+    begin: Callable[[Head], Decoding]
+    reply_type: str | None
+    refused_status: int = 400

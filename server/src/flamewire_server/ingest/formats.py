@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flamewire_server.ingest import push_v1
+from flamewire_server.ingest import push_v1, pyroscope
 from flamewire_server.ingest.format import Format
 
 __all__ = ["FORMATS"]
@@ -10,4 +10,6 @@ __all__ = ["FORMATS"]
 FORMATS: tuple[Format, ...] = (
     push_v1.PROTO,
     push_v1.JSON,
+    pyroscope.INGEST,
+    pyroscope.PYROSCOPE_INGEST,
 )

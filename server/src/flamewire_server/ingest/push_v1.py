@@ -7,7 +7,7 @@ import zlib
 
 from flamewire_server._native import Limits, ProfileBatch, decode_push
 from flamewire_server.errors import RequestError
-from flamewire_server.ingest.format import Format
+from flamewire_server.ingest.format import Decode, Decoding, Format, Head
 
 __all__ = ["JSON", "PROTO", "gunzip"]
 
@@ -65,5 +65,12 @@ def gunzip(body: bytes, limit: int) -> bytes:
     return text
 
 
-PROTO = Format("push.v1+proto", _PATH, "application/proto", decode_push, b"")
-JSON = Format("push.v1+json", _PATH, "application/json", _decode_json, b"{}")
+def _make(name: str, content_type: str, decode: Decode, reply: bytes) -> Format:
+    def begin(head: Head) -> Decoding:
+        return Decoding(decode, lambda: reply)
+
+    return Format(name=name, path=_PATH, content_type=content_type, begin=begin, reply_type=content_type)
+
+
+PROTO = _make("push.v1+proto", "application/proto", decode_push, b"")
+JSON = _make("push.v1+json", "application/json", _decode_json, b"{}")

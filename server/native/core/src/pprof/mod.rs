@@ -1,6 +1,7 @@
 //! The pprof parser: two passes over the bytes, no copies of strings, every reference checked.
 //! Source: protocol/proto/google/v1/profile.proto; hostile input is expected.
 
+pub mod build;
 mod samples;
 mod tables;
 

@@ -349,3 +349,32 @@ pub fn read_pprof(bytes: &[u8]) -> ReadProfile {
         samples: samples.collect(),
     }
 }
+
+/// One intact body of each format of `/ingest`: format, Content-Type, profiler, body.
+pub fn ingest_bodies() -> Vec<(&'static str, &'static str, &'static str, Vec<u8>)> {
+    let profile = pprof(&Profile::cpu(&[("main;work;hash", 70), ("main;work", 20)]));
+    let tree = b"\x00\x00\x01\x04main\x00\x02\x04work\x02\x01\x04hash\x07\x00\x04idle\x01\x00".to_vec();
+    let trie = b"\x00\x00\x01\x05main;\x00\x02\x05work;\x02\x01\x04hash\x07\x00\x04idle\x01\x00".to_vec();
+    let config = br#"{"cpu":{"units":"samples","display-name":"cpu","sampled":true}}"#;
+    let part = |name: &str, content: &[u8]| {
+        let head = format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
+        [head.as_bytes(), content, b"\r\n"].concat()
+    };
+    let form = [part("profile", &gzip(&profile)), part("sample_type_config", config), b"--b--\r\n".to_vec()].concat();
+    let speedscope =
+        br#"{"shared":{"frames":[{"name":"main","file":"a.js","line":3},{"name":"w\u00f6rk"}]},"profiles":[
+        {"type":"sampled","unit":"milliseconds","samples":[[0],[0,1]],"weights":[1,2.5]},
+        {"type":"evented","unit":"milliseconds","events":[{"type":"O","frame":0,"at":0},{"type":"O","frame":1,"at":2},
+        {"type":"C","frame":1,"at":5},{"type":"C","frame":0,"at":5}]}]}"#;
+    vec![
+        ("groups", "", "", b"main;work 7\nmain;idle 2\n".to_vec()),
+        ("lines", "", "", b"main;work\nmain;idle\nmain;work\n".to_vec()),
+        ("tree", "", "", tree),
+        ("trie", "", "", trie),
+        ("pprof", "", "gospy", profile.clone()),
+        ("pprof", "", "pyspy", profile.clone()),
+        ("pprof", "", "dotnetspy", profile),
+        ("", "multipart/form-data; boundary=b", "gospy", form),
+        ("speedscope", "", "", speedscope.to_vec()),
+    ]
+}
