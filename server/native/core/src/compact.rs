@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::BlockError;
+use crate::error::{BlockError, guarded};
 use crate::hash::HashedMap;
 use crate::merge;
 use crate::pprof::NONE;
@@ -49,13 +49,7 @@ pub struct CompactedBlock {
 
 /// Merges blocks. Every row is kept as it is.
 pub fn compact(samples: &[String], symbols: &[String], series: &[KnownSeries]) -> Result<CompactedBlock, BlockError> {
-    guarded(|| merge_blocks(samples, symbols, series))
-}
-
-/// Runs what reads files; the parquet crate panics on some damage that it could report.
-fn guarded<T>(run: impl FnOnce() -> Result<T, BlockError>) -> Result<T, BlockError> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
-        .unwrap_or_else(|_| Err(BlockError::damaged("", "a file to be read is damaged")))
+    guarded("", || merge_blocks(samples, symbols, series))
 }
 
 fn merge_blocks(samples: &[String], symbols: &[String], series: &[KnownSeries]) -> Result<CompactedBlock, BlockError> {
@@ -105,7 +99,7 @@ pub struct Contents {
 
 /// Decodes every row of a samples or totals file.
 pub fn verify_samples(path: &str) -> Result<Contents, BlockError> {
-    guarded(|| count(path))
+    guarded(path, || count(path))
 }
 
 fn count(path: &str) -> Result<Contents, BlockError> {
@@ -122,7 +116,7 @@ fn count(path: &str) -> Result<Contents, BlockError> {
 
 /// Decodes every row of a symbols file.
 pub fn verify_symbols(path: &str) -> Result<(), BlockError> {
-    guarded(|| merge::symbols(&[path.to_owned()])).map(|_| ())
+    guarded(path, || merge::symbols(&[path.to_owned()])).map(|_| ())
 }
 
 /// The files to merge. A part is a (service, profile type).

@@ -100,3 +100,9 @@ impl std::error::Error for BlockError {
         }
     }
 }
+
+/// Runs what parses the bytes of a block; the parquet crate panics on some damage that it could report.
+pub(crate) fn guarded<T>(path: &str, run: impl FnOnce() -> Result<T, BlockError>) -> Result<T, BlockError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err(BlockError::damaged(path, "the Parquet of a block cannot be read")))
+}

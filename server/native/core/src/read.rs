@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 
-use crate::error::BlockError;
+use crate::error::{BlockError, guarded};
 use crate::full_symbols::FullSymbols;
 use crate::hash::{HashedMap, HashedSet, NumberedMap, ProfileSet};
 use crate::names::NameTree;
@@ -127,7 +127,8 @@ impl Reader {
         drop(names);
         let mut symbols = FullSymbols::new();
         for path in symbol_files {
-            symbols.load(read_file(path)?).map_err(|error| BlockError::damaged(path, error))?;
+            let file = read_file(path)?;
+            guarded(path, || symbols.load(file).map_err(|error| BlockError::damaged(path, error)))?;
         }
         Ok(pprof_export::write(symbols, sums.into_iter(), header))
     }
@@ -368,7 +369,8 @@ fn sorted<T: Copy + Ord>(numbers: &[T]) -> Vec<T> {
 }
 
 fn read_symbols(path: &str) -> Result<Vec<NamedFrame>, BlockError> {
-    symbols::read(read_file(path)?).map_err(|error| BlockError::damaged(path, error))
+    let file = read_file(path)?;
+    guarded(path, || symbols::read(file).map_err(|error| BlockError::damaged(path, error)))
 }
 
 fn read_file(path: &str) -> Result<Bytes, BlockError> {

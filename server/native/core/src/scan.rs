@@ -15,7 +15,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 
-use crate::error::BlockError;
+use crate::error::{BlockError, guarded};
 use crate::symbols::typed;
 
 /// Columns that queries read; their order is that of `COLUMNS`.
@@ -118,10 +118,12 @@ impl FileIndex {
     /// Parses the footer of a file.
     pub fn read(path: &str) -> std::result::Result<Self, BlockError> {
         let file = open(path)?;
-        let metadata =
-            ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| BlockError::damaged(path, error))?;
-        let groups = metadata.row_groups().iter().map(|group| GroupIndex::of(group, file.len())).collect::<Result<_>>();
-        Ok(Self { groups: groups.map_err(|error| BlockError::damaged(path, error))?, size_bytes: file.len() })
+        let parse = || -> Result<Self> {
+            let metadata = ParquetMetaDataReader::new().parse_and_finish(&file)?;
+            let groups = metadata.row_groups().iter().map(|group| GroupIndex::of(group, file.len()));
+            Ok(Self { groups: groups.collect::<Result<_>>()?, size_bytes: file.len() })
+        };
+        guarded(path, || parse().map_err(|error| BlockError::damaged(path, error)))
     }
 
     /// About how much memory it takes.
@@ -148,7 +150,7 @@ impl FileIndex {
                 Rows::Some(rows) if rows.is_empty() => Ok(()),
                 rows => visit(&group, &rows),
             };
-            run().map_err(|error| BlockError::damaged(path, error))?;
+            guarded(path, || run().map_err(|error| BlockError::damaged(path, error)))?;
         }
         Ok(())
     }

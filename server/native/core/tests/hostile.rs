@@ -3,10 +3,11 @@
 
 mod support;
 
-use flamewire_core::encode::Encoder;
+use flamewire_core::encode::{Encoder, SeriesEntry};
 use flamewire_core::error::{Code, DecodeError};
 use flamewire_core::limits::Limits;
 use flamewire_core::push::{Batch, decode_push};
+use flamewire_core::read::{Reader, TreeQuery};
 use support::{CPU, Message, NOW_NS, Profile, Random, gzip, labels, pprof, push, push_one, sample};
 
 fn decode(body: &[u8]) -> Result<Batch, DecodeError> {
@@ -210,4 +211,33 @@ fn extreme_values_do_not_overflow() {
     let batch = decode(&push_one(&Profile::cpu(&[("a;b", i64::MAX), ("a;b", i64::MAX), ("a", i64::MAX)]))).unwrap();
     let blocks = Encoder::new(10).encode("t", &[(&batch, &[0])]).unwrap();
     assert_eq!(blocks[0].rows, 2);
+}
+
+#[test]
+fn damaged_blocks_are_errors_not_panics() {
+    let stacks: Vec<(String, i64)> = (0..40).map(|n| (format!("main;f{};g{}", n % 7, n % 11), 1 + n)).collect();
+    let borrowed: Vec<(&str, i64)> = stacks.iter().map(|(stack, value)| (stack.as_str(), *value)).collect();
+    let batch = decode(&push_one(&Profile::cpu(&borrowed))).unwrap();
+    let block = Encoder::new(1000).encode("t", &[(&batch, &[0])]).unwrap().remove(0);
+    let series: Vec<i64> = block.series.iter().map(SeriesEntry::fingerprint).collect();
+    let folder = std::env::temp_dir().join(format!("flamewire-damaged-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut random = Random::new(42);
+    let mut refused = 0;
+    for round in 0..6_000 {
+        let (mut samples, mut symbols) = (block.samples.clone(), block.symbols.clone().unwrap());
+        let target = if round % 2 == 0 { &mut samples } else { &mut symbols };
+        for _ in 0..1 + random.below(4) {
+            let place = random.below(target.len() as u64) as usize;
+            target[place] = random.next() as u8;
+        }
+        let paths = [("samples", &samples), ("symbols", &symbols)].map(|(name, bytes)| {
+            std::fs::write(folder.join(name), bytes).unwrap();
+            folder.join(name).display().to_string()
+        });
+        let query = TreeQuery { series: &series, start_ns: i64::MIN, end_ns: i64::MAX, ..TreeQuery::default() };
+        refused += u32::from(Reader::new(1000).tree("t", &paths[..1], &paths[1..], &query).is_err());
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(refused > 1_000, "the damage is so gentle that blocks are read: {refused} refused");
 }
