@@ -272,7 +272,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types: mypy --strict, the stubs of the native modules against the build, tsc."""
     install(session, "types", wheels=(SDK, SERVER))
-    for target in (["noxfile.py", ".ci"], [str(SDK / "src")], [str(SERVER / "src")]):
+    for target in (["noxfile.py", ".ci"], [str(SDK / "src")], [str(SERVER / "src")], ["conformance/src"]):
         session.run("mypy", *target)
     session.run(
         "stubtest", "--mypy-config-file", "pyproject.toml", "flamewire._native", "flamewire_server._native"
@@ -351,6 +351,18 @@ def build(session: nox.Session) -> None:
     """Build the wheels of all packages into .nox/wheels."""
     for wheel in sorted(WHEELS.glob("*.whl")):
         session.log(f"{wheel.relative_to(ROOT)} {wheel.stat().st_size:,} bytes")
+
+
+@nox.session(default=False, requires=["wheel-sdk"])
+def conformance(session: nox.Session) -> None:
+    """Judge SDKs by what they put on the wire (`-- --target official-python`: others than ours)."""
+    install(session, "conformance", wheels=(SDK,))
+    session.install("--quiet", "--no-deps", "--force-reinstall", str(ROOT / "conformance"))
+    suite = ["--suite", str(ROOT / "conformance"), "--targets", str(ROOT / "conformance" / "targets")]
+    command = ["python", "-m", "flamewire_conformance", *suite, "--spec", str(ROOT / "protocol" / "spec")]
+    session.run(*command, "validate")
+    results = ["--out", str(STATE / "conformance"), "--state", str(STATE / "conformance-targets")]
+    session.run(*command, "run", *results, *(session.posargs or ["--target", "python"]))
 
 
 @nox.session(default=False, requires=["wheel-sdk", "wheel-server"])

@@ -1,0 +1,1 @@
+"""What a case can expect: one module an area, all named in ``registry``."""

@@ -1,0 +1,52 @@
+"""The conformance testee of pyroscope-io: the contract's options mapped onto its own."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+import pyroscope
+from workload import UnsupportedError, main
+
+RENAMED = {
+    "service_name": "application_name",
+    "server_url": "server_address",
+    "sample_rate_hz": "sample_rate",
+    "basic_auth_user": "basic_auth_username",
+    "basic_auth_password": "basic_auth_password",
+    "tags": "tags",
+    "tenant_id": "tenant_id",
+    "http_headers": "http_headers",
+}
+
+
+class Pyroscope:
+    name = "pyroscope-io"
+    version = version("pyroscope-io")
+
+    def start(self, config: dict[str, Any]) -> None:
+        options: dict[str, Any] = {}
+        for key, value in config.items():
+            if key == "upload_interval_s":
+                options["upload_interval"] = max(1, round(value))  # it knows whole seconds only
+            elif key == "auth_token":
+                options["http_headers"] = {"Authorization": f"Bearer {value}"}
+            elif key in RENAMED:
+                options[RENAMED[key]] = value
+            else:
+                raise UnsupportedError(key)
+        if not pyroscope.configure(**options):
+            raise RuntimeError("configure() returned False")
+
+    def stop(self) -> None:
+        pyroscope.shutdown()
+
+    def flush(self) -> None:
+        raise UnsupportedError("flush")
+
+    def tag(self, key: str, value: Any) -> Any:
+        return pyroscope.tag_wrapper({key: value})
+
+
+if __name__ == "__main__":
+    main(Pyroscope())
