@@ -177,7 +177,7 @@ def test_data_and_folder_and_catalog_are_fsynced_before_the_acknowledgement(
             {"Content-Type": PROTO},
         )
         assert reply.status == 200
-        lines = read_calls(trace)[before:]
+        lines = wait_for_acknowledgement(trace, before)
         (acknowledged,) = [index for index, line in enumerate(lines) if "HTTP/1.1 200" in line]
         for suffix in ("samples", "symbols"):
             (synced,) = [
@@ -204,6 +204,17 @@ def test_data_and_folder_and_catalog_are_fsynced_before_the_acknowledgement(
         assert wal, "the catalog was not fsynced"
         assert folder[-1] < wal[-1] < acknowledged
     server.process.send_signal(signal.SIGTERM)
+
+
+def wait_for_acknowledgement(trace: Path, before: int) -> list[str]:
+    """Read the calls from number `before` on, the answer too: strace may write it after it has arrived."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    lines = read_calls(trace)[before:]
+    while not any("HTTP/1.1 200" in line for line in lines):
+        assert time.monotonic() < deadline_s, lines
+        time.sleep(0.01)
+        lines = read_calls(trace)[before:]
+    return lines
 
 
 def read_calls(trace: Path) -> list[str]:
