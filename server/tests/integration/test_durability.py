@@ -203,7 +203,11 @@ def test_data_and_folder_and_catalog_are_fsynced_before_the_acknowledgement(
         ]
         assert wal, "the catalog was not fsynced"
         assert folder[-1] < wal[-1] < acknowledged
-    server.process.send_signal(signal.SIGTERM)
+    # strace takes no signals while it traces, and killed it would leave the server running.
+    strace = server.process.pid
+    (traced,) = Path(f"/proc/{strace}/task/{strace}/children").read_text().split()
+    os.kill(int(traced), signal.SIGTERM)
+    assert server.process.wait(DEADLINE_S) == 0
 
 
 def wait_for_acknowledgement(trace: Path, before: int) -> list[str]:
