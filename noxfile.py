@@ -39,7 +39,8 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 SDK, SERVER = ROOT / "sdk-python", ROOT / "server"
 UI, RUST = SERVER / "ui", SERVER / "native"
 DISTRIBUTIONS = {SDK: "flamewire", SERVER: "flamewire_server"}
-NOT_SOURCES = {"target", "node_modules", "build", "tests", "e2e", "_ui", "benchmarks", "examples"}
+NOT_BUILT = {"tests", "e2e", "benchmarks", "examples", "conformance"}
+NOT_SOURCES = {"target", "node_modules", "build", "_ui", *NOT_BUILT}
 NOT_SOURCES_END = (".egg-info", "_cache", "__pycache__")
 
 nox.needs_version = ">=2025.5.1"
@@ -160,18 +161,8 @@ def node(session: nox.Session) -> dict[str, str]:
     if not (binaries / "node").exists():
         session.log("Node is missing or too old for Vite: taking it from PyPI")
         requirement = nox.project.dependency_groups(PROJECT, "node")
-        session.run(
-            "python",
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "-c",
-            str(CONSTRAINTS),
-            "--target",
-            str(home),
-            *requirement,
-        )
+        options = ["--quiet", "-c", str(CONSTRAINTS), "--target", str(home)]
+        session.run("python", "-m", "pip", "install", *options, *requirement)
     return {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
 
 
@@ -189,9 +180,9 @@ def cargo(session: nox.Session, *arguments: str, env: dict[str, str] | None = No
         session.run("cargo", *arguments, external=True, env=env)
 
 
-def pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
+def pytest(session: nox.Session, *arguments: str) -> None:
     """Run pytest with what the caller of nox wrote after `--`."""
-    session.run("python", "-m", "pytest", *arguments, *session.posargs, env=env)
+    session.run("python", "-m", "pytest", *arguments, *session.posargs)
 
 
 # What other sessions require
@@ -212,9 +203,8 @@ def interpreter_session(version: str) -> None:
         prefix = interpreters.cache_folder() / "cpython"
         script = [str(ROOT / ".ci" / "newer-cpython.sh"), str(prefix), version]
         path = {"PATH": f"{tools / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-        session.run(
-            *script, env=path, success_codes=[0, 1]
-        )  # without it, nox says that the interpreter is missing
+        # Where it fails, nox says that the interpreter is missing.
+        session.run(*script, env=path, success_codes=[0, 1])
         interpreters.link(version, LINKS)
 
 
@@ -302,7 +292,6 @@ def sdk(session: nox.Session) -> None:
 @nox.session(requires=["wheel-server"])
 def server(session: nox.Session) -> None:
     """Test the server: its Python, its API, kill -9, and its Rust core."""
-    need(session, "strace")
     need(session, "strace")
     install(session, "server", wheels=(SERVER,))
     pytest(session, str(SERVER / "tests"), f"--ignore={SERVER / 'tests' / 'e2e'}")
