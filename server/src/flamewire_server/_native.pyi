@@ -23,6 +23,7 @@ __all__ = [
     "compact_blocks",
     "decode_ingest",
     "decode_push",
+    "unpack_body",
     "verify_samples",
     "verify_symbols",
 ]
@@ -118,7 +119,7 @@ class ProfileBatch:
         """Samples whose stack was deeper than max_stack_depth and lost its leaf side."""
     @property
     def decoded_bytes(self) -> int:
-        """Size of the push after every gunzip: what a rate limit should count."""
+        """Size of the push after everything is unpacked: what a rate limit should count."""
     @property
     def keys(self) -> list[tuple[int, bytes, int, int]]:
         """One (pushed-series hash, profile id of 16 bytes, content hash, time_ns) per profile, in push order.
@@ -126,14 +127,14 @@ class ProfileBatch:
         A sample without an id gets a random one, so it never is a duplicate.
         """
 
-def decode_push(body: bytes, *, gzip: bool, now_ns: int, limits: Limits) -> ProfileBatch:
+def decode_push(body: bytes, *, encoding: str, now_ns: int, limits: Limits) -> ProfileBatch:
     """Decode and validate a push.v1.PushRequest in protobuf: all of it, or nothing.
 
     Memory is bounded by the limits whatever the bytes say. Costs about 0.2 ms per 14 KB gzipped pprof.
 
     Args:
         body: the HTTP body.
-        gzip: the request said Content-Encoding: gzip. A pprof inside may be gzipped too; its magic tells.
+        encoding: what Content-Encoding said: identity, gzip or zstd. A pprof inside may be compressed too.
         now_ns: the server's calendar clock; stands in for a profile's time_nanos of 0.
         limits: what is accepted.
 
@@ -141,10 +142,17 @@ def decode_push(body: bytes, *, gzip: bool, now_ns: int, limits: Limits) -> Prof
         DecodeError: the push must be refused.
     """
 
+def unpack_body(body: bytes, *, encoding: str, limit_bytes: int) -> bytes:
+    """Unpack a body: identity, gzip or zstd.
+
+    Raises:
+        DecodeError: it holds more than the limit, or is not of that encoding.
+    """
+
 def decode_ingest(
     body: bytes,
     *,
-    gzip: bool,
+    encoding: str,
     format: str,
     content_type: str,
     app: str,
@@ -162,7 +170,7 @@ def decode_ingest(
 
     Args:
         body: the HTTP body.
-        gzip: the request said Content-Encoding: gzip.
+        encoding: what Content-Encoding said.
         format: `format` of the query, "" where absent.
         content_type: the whole header; names the boundary of a form.
         app: the application's name, without labels.

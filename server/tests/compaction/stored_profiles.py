@@ -86,7 +86,7 @@ class StoredProfiles:
         self.store.close()
 
     def push(self, *profiles: Sequence[Sample]) -> None:
-        pushes = [Push(TENANT, encode(samples), False, decode_push) for samples in profiles]
+        pushes = [Push(TENANT, encode(samples), "identity", decode_push) for samples in profiles]
         for stored in self.writer.commit(pushes):
             assert isinstance(stored, Stored)
             assert stored.profiles == 1

@@ -78,7 +78,7 @@ def make_push(
     for label, value in (("__name__", family), ("service_name", "shop")):
         series.labels.add(name=label, value=value)
     series.samples.add(raw_profile=profile.SerializeToString(), ID=uid or str(uuid.uuid4()))
-    return Push(tenant, request.SerializeToString(), False, decode_push)
+    return Push(tenant, request.SerializeToString(), "identity", decode_push)
 
 
 def counts(outcome: Stored | RequestError) -> tuple[int, int, int]:
@@ -94,7 +94,7 @@ def test_pushes_of_a_group_share_one_block_of_their_tenant(bench: Bench) -> None
 
 
 def test_a_refused_push_leaves_the_others_of_its_group_stored(bench: Bench) -> None:
-    bad = Push("anonymous", b"\xff", False, decode_push)
+    bad = Push("anonymous", b"\xff", "identity", decode_push)
     refused, stored = bench.writer.commit([bad, make_push()])
     assert isinstance(refused, RequestError)
     assert counts(stored) == (1, 0, 0)

@@ -24,7 +24,7 @@ def push(body: bytes = b"x") -> Push:
     def decode(*_: Any, **__: Any) -> Any:
         raise AssertionError("the fake commit decodes nothing")
 
-    return Push("anonymous", body, False, decode)
+    return Push("anonymous", body, "identity", decode)
 
 
 class FakeDisk:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 import pytest
-from server_process import CPU, Reply, ServerProcess, make_profile, read_flamegraph, recent
+from server_process import CPU, Reply, ServerProcess, make_profile, read_flamegraph, recent, zstd_frame
 
 STACKS = {"main;handle;parse": 7, "main;handle;render": 2, "main;idle": 1}
 FOLDED = "".join(f"{stack} {count}\n" for stack, count in STACKS.items()).encode()
@@ -145,7 +145,7 @@ def test_the_suffix_of_the_name_tells_the_profile_type(
     assert stacks(server, f'{{service_name="{service}"}}', profile_type) == want
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd_frame])
 @pytest.mark.parametrize("as_form", [False, True])
 def test_a_pprof_is_taken_raw_and_as_a_form(server: ServerProcess, pack: object, as_form: bool) -> None:
     service = f"pprof-{getattr(pack, '__name__', '')}-{as_form}"

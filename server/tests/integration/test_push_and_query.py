@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 import uuid
+from collections.abc import Callable
 
 import pytest
 from server_process import (
@@ -16,6 +18,7 @@ from server_process import (
     now_ms,
     read_flamegraph,
     recent,
+    zstd_frame,
 )
 
 from flamewire_server._proto.querier.v1 import querier_pb2
@@ -37,10 +40,11 @@ def flamegraph(server: ServerProcess, service: str, **fields: object) -> dict[st
 
 
 @pytest.mark.parametrize("codec", [PROTO, JSON])
-@pytest.mark.parametrize("gzip", [False, True])
-def test_a_profile_is_read_back_as_it_was_pushed(server: ServerProcess, codec: str, gzip: bool) -> None:
-    service = f"plain-{codec[-4:]}-{gzip}"
-    reply = server.push(make_push(service, make_profile(STACKS)), codec=codec, gzip=gzip)
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "zstd"])
+def test_a_profile_is_read_back_as_it_was_pushed(server: ServerProcess, codec: str, encoding: str) -> None:
+    service = f"plain-{codec[-4:]}-{encoding}"
+    request = make_push(service, make_profile(STACKS))
+    reply = server.push(request, codec=codec, gzip=encoding == "gzip", zstd=encoding == "zstd")
     assert (reply.status, reply.headers["content-type"]) == (200, codec)
     assert reply.body == (b"" if codec == PROTO else b"{}")
     assert flamegraph(server, service) == TREE
@@ -345,14 +349,16 @@ def test_the_same_id_in_another_series_is_another_profile(server: ServerProcess)
     assert flamegraph(server, "pods")["main"] == (2000, 0)
 
 
-def test_a_gzipped_profile_inside_a_push_is_read(server: ServerProcess) -> None:
-    import gzip
-
-    request = make_push("inner", make_profile(STACKS))
+@pytest.mark.parametrize("pack", [gzip.compress, zstd_frame])
+def test_a_compressed_profile_inside_a_push_is_read(
+    server: ServerProcess, pack: Callable[[bytes], bytes]
+) -> None:
+    service = f"inner-{pack.__name__}"
+    request = make_push(service, make_profile(STACKS))
     sample = request.series[0].samples[0]
-    sample.raw_profile = gzip.compress(sample.raw_profile)
+    sample.raw_profile = pack(sample.raw_profile)
     assert server.push(request, gzip=True).status == 200
-    assert flamegraph(server, "inner") == TREE
+    assert flamegraph(server, service) == TREE
 
 
 def test_yesterday_and_today_are_one_answer(server: ServerProcess) -> None:

@@ -26,6 +26,7 @@ from server_process import (
     make_push,
     now_ms,
     recent,
+    zstd_frame,
 )
 
 Start = Callable[..., ServerProcess]
@@ -81,6 +82,8 @@ def test_what_is_wrong_with_a_push_is_said_and_nothing_is_stored(start_server: S
         (b'{"series":' * 5000, JSON, {}),
         (b"not gzip", PROTO, {"Content-Encoding": "gzip"}),
         (b"not gzip", JSON, {"Content-Encoding": "gzip"}),
+        (b"not zstd", PROTO, {"Content-Encoding": "zstd"}),
+        (zstd_frame(b"x" * 1000)[:-4], JSON, {"Content-Encoding": "zstd"}),
         (gzip.compress(b"x" * 1000)[:-4], JSON, {"Content-Encoding": "gzip"}),
         (gzip.compress(b"x" * 1000)[:-4], PROTO, {"Content-Encoding": "gzip"}),
     ):

@@ -74,7 +74,9 @@ def push_body(*profiles: profile_pb2.Profile, profile_id: str = ID, **labels: st
 
 
 def decode(body: bytes, *, compressed: bool = False, limits: Limits | None = None) -> ProfileBatch:
-    return decode_push(body, gzip=compressed, now_ns=NOW_NS, limits=limits or Limits())
+    return decode_push(
+        body, encoding="gzip" if compressed else "identity", now_ns=NOW_NS, limits=limits or Limits()
+    )
 
 
 @dataclass

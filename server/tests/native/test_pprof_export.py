@@ -39,7 +39,7 @@ def read_back(folder: Path, **shape: object) -> set[tuple[tuple[tuple[object, ..
     for name, value in (("__name__", "process_cpu"), ("service_name", "shop")):
         series.labels.add(name=name, value=value)
     series.samples.add(raw_profile=pushed().SerializeToString())
-    batch = decode_push(request.SerializeToString(), gzip=False, now_ns=NOW_NS, limits=Limits())
+    batch = decode_push(request.SerializeToString(), encoding="identity", now_ns=NOW_NS, limits=Limits())
     (block,) = Encoder().encode("t", [(batch, [0])])
     assert block.symbols
     (folder / "samples").write_bytes(block.samples)

@@ -8,6 +8,7 @@ mod support;
 
 use flamewire_core::compact::{KnownSeries, compact};
 use flamewire_core::encode::Encoder;
+use flamewire_core::encoding::Encoding;
 use flamewire_core::limits::Limits;
 use flamewire_core::push::{Batch, decode_push};
 use flamewire_core::read::{Reader, TotalsQuery, TreeQuery};
@@ -176,8 +177,9 @@ fn main() {
     for first in (0..profiles).step_by(per_commit) {
         let numbers = first..(first + per_commit).min(profiles);
         let start = cpu_s();
-        let batches: Vec<Batch> =
-            numbers.map(|number| decode_push(&bodies[number % bodies.len()], true, NOW_NS, &limits).unwrap()).collect();
+        let batches: Vec<Batch> = numbers
+            .map(|number| decode_push(&bodies[number % bodies.len()], Encoding::Gzip, NOW_NS, &limits).unwrap())
+            .collect();
         decode_s += cpu_s() - start;
         let start = cpu_s();
         let chosen: Vec<(&Batch, &[usize])> = batches.iter().map(|batch| (batch, &[0usize][..])).collect();

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use flamewire_core::encode::{EncodedBlock, Encoder, SeriesEntry};
+use flamewire_core::encoding::Encoding;
 use flamewire_core::ingest::{self, Request};
 use flamewire_core::limits::Limits;
 use flamewire_core::push::decode_push;
@@ -109,7 +110,8 @@ fn round(random: &mut Random, bodies: &[Vec<u8>], folder: &Path, counts: &mut Co
         }
     }
     counts.pushes += 1;
-    let Ok(batch) = decode_push(&body, packed, NOW_NS, &Limits::default()) else { return };
+    let encoding = if packed { Encoding::Gzip } else { Encoding::Identity };
+    let Ok(batch) = decode_push(&body, encoding, NOW_NS, &Limits::default()) else { return };
     counts.decoded += 1;
     let all: Vec<usize> = (0..batch.len()).collect();
     let blocks = Encoder::new(1000).encode("fuzz", &[(&batch, &all)]).expect("what decodes can be encoded");
@@ -142,7 +144,7 @@ fn ingest_round(
     let request =
         Request { format, content_type, app: "shop", labels: &[], from_ns: NOW_NS, spy_name, sample_rate_hz: 100 };
     counts.ingested += 1;
-    let Ok(batch) = ingest::decode(&body, false, &request, NOW_NS, &Limits::default()) else { return };
+    let Ok(batch) = ingest::decode(&body, Encoding::Identity, &request, NOW_NS, &Limits::default()) else { return };
     counts.decoded += 1;
     let all: Vec<usize> = (0..batch.len()).collect();
     for block in Encoder::new(1000).encode("fuzz", &[(&batch, &all)]).expect("what decodes can be encoded") {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::encoding::{self, Encoding, UnpackError};
 use crate::error::DecodeError;
-use crate::gzip::{self, GzipError};
 use crate::hash;
 use crate::labels::{self, Labels, Series};
 use crate::limits::Limits;
@@ -35,25 +35,13 @@ impl PushedLabels {
 
 impl<'a> Intake<'a> {
     /// Takes a request's body apart from its compression. `body` is copied only where it is not compressed.
-    pub fn open(body: &[u8], gzip: bool, now_ns: i64, limits: &'a Limits) -> Result<(Self, Bytes), DecodeError> {
-        let limit = limits.max_request_bytes;
-        let too_large = || {
-            DecodeError::exhausted(format!(
-                "the request holds more than {limit} bytes; split it, or raise the server's max_request_bytes"
-            ))
-        };
-        let body = if gzip {
-            gzip::gunzip(body, limit).map_err(|error| match error {
-                GzipError::TooLarge => too_large(),
-                GzipError::Corrupt(reason) => DecodeError::invalid(format!(
-                    "the request body cannot be gunzipped: {reason}; gzip the whole body or send no Content-Encoding"
-                )),
-            })?
-        } else if body.len() > limit {
-            return Err(too_large());
-        } else {
-            body.to_vec()
-        };
+    pub fn open(
+        body: &[u8],
+        encoding: Encoding,
+        now_ns: i64,
+        limits: &'a Limits,
+    ) -> Result<(Self, Bytes), DecodeError> {
+        let body = encoding::unpack_body(body, encoding, limits.max_request_bytes)?;
         let batch = Batch { decoded_bytes: body.len(), ..Batch::default() };
         Ok((Self { now_ns, limits, batch }, Bytes::from(body)))
     }
@@ -66,7 +54,7 @@ impl<'a> Intake<'a> {
         self.batch
     }
 
-    /// Returns a part of the body, gunzipped where its magic says that it is gzip.
+    /// Returns a part of the body, unpacked where its magic says that it is gzip or zstd.
     ///
     /// `what` names the part in a refusal.
     pub fn uncompressed(&mut self, body: &Bytes, raw: &[u8], what: &str) -> Result<Bytes, DecodeError> {
@@ -76,19 +64,20 @@ impl<'a> Intake<'a> {
                 "{what} has {size} bytes, the limit is {limit}; upload more often, or raise max_profile_bytes"
             ))
         };
-        if !gzip::is_gzip(raw) {
+        let encoding = Encoding::of_magic(raw);
+        if encoding == Encoding::Identity {
             return if raw.len() > limit { Err(too_large(&raw.len().to_string())) } else { Ok(body.slice_ref(raw)) };
         }
         // All profiles of a request together stay below max_request_bytes too: many small bombs are one large one.
         let left = self.limits.max_request_bytes.saturating_sub(self.batch.decoded_bytes);
-        let plain = gzip::gunzip(raw, limit.min(left)).map_err(|error| match error {
-            GzipError::TooLarge if left < limit => DecodeError::exhausted(format!(
+        let plain = encoding::unpack(raw, encoding, limit.min(left)).map_err(|error| match error {
+            UnpackError::TooLarge if left < limit => DecodeError::exhausted(format!(
                 "the request unfolds into more than {} bytes; split it",
                 self.limits.max_request_bytes
             )),
-            GzipError::TooLarge => too_large(&format!("more than {limit}")),
-            GzipError::Corrupt(reason) => {
-                DecodeError::invalid(format!("{what} cannot be gunzipped: {reason}; encode it again"))
+            UnpackError::TooLarge => too_large(&format!("more than {limit}")),
+            UnpackError::Corrupt(reason) => {
+                DecodeError::invalid(format!("{what} cannot be unpacked: {reason}; encode it again"))
             }
         })?;
         self.batch.decoded_bytes += plain.len();

@@ -1,6 +1,6 @@
 //! The server's core without Python: push decoding, block encoding and reading, call trees.
 //!
-//! The way of a profile: [`push::decode_push`] (gunzip, parse, validate, split into series) -> [`push::Batch`] ->
+//! The way of a profile: [`push::decode_push`] (unpack, parse, validate, split into series) -> [`push::Batch`] ->
 //! [`encode::Encoder`] (Parquet blocks) -> [`read::Reader`] -> [`tree::Tree`] (flame graphs).
 //! The block layout is docs/reference/block-format.md.
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@
 pub mod compact;
 pub mod diff;
 pub mod encode;
+pub mod encoding;
 pub mod error;
 pub mod export;
 mod flamebearer;
@@ -39,6 +40,7 @@ mod symbols;
 pub mod tree;
 mod unpack;
 mod wire;
+mod zstd;
 
 #[cfg(test)]
 mod testing;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::encoding::Encoding;
 use crate::error::DecodeError;
 use crate::intake::{Intake, PushedLabels};
 use crate::labels::{Labels, Series};
@@ -65,7 +66,7 @@ impl Batch {
         self.profiles.iter().map(|pushed| pushed.profile.truncated_stacks).sum()
     }
 
-    /// Bytes after every gunzip.
+    /// Bytes after everything is unpacked.
     pub fn decoded_bytes(&self) -> usize {
         self.decoded_bytes
     }
@@ -77,8 +78,8 @@ impl Batch {
 }
 
 /// Decodes a push. `body` is copied only where it is not compressed.
-pub fn decode_push(body: &[u8], gzip: bool, now_ns: i64, limits: &Limits) -> Result<Batch, DecodeError> {
-    let (intake, body) = Intake::open(body, gzip, now_ns, limits)?;
+pub fn decode_push(body: &[u8], encoding: Encoding, now_ns: i64, limits: &Limits) -> Result<Batch, DecodeError> {
+    let (intake, body) = Intake::open(body, encoding, now_ns, limits)?;
     let mut decoder = PushDecoder { intake, series: 0 };
     decoder.request(&body)?;
     Ok(decoder.intake.finish())

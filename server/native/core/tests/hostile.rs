@@ -4,6 +4,7 @@
 mod support;
 
 use flamewire_core::encode::{Encoder, SeriesEntry};
+use flamewire_core::encoding::Encoding;
 use flamewire_core::error::{Code, DecodeError};
 use flamewire_core::limits::Limits;
 use flamewire_core::push::{Batch, decode_push};
@@ -11,7 +12,7 @@ use flamewire_core::read::{Reader, TreeQuery};
 use support::{CPU, Message, NOW_NS, Profile, Random, gzip, labels, pprof, push, push_one, sample};
 
 fn decode(body: &[u8]) -> Result<Batch, DecodeError> {
-    decode_push(body, false, NOW_NS, &Limits::default())
+    decode_push(body, Encoding::Identity, NOW_NS, &Limits::default())
 }
 
 /// A pprof with one sample type and the given further fields.
@@ -61,7 +62,7 @@ fn wrong_references_are_refused_with_their_place() {
             "series[0].samples[0].raw_profile: the pprof is corrupt",
         ),
         (push(&[(labels("shop"), vec![Message::default().message(2, &value(&[1])).0])]), "sample_type is missing"),
-        (push(&[(labels("shop"), vec![b"\x1f\x8bnot gzip at all".to_vec()])]), "cannot be gunzipped"),
+        (push(&[(labels("shop"), vec![b"\x1f\x8bnot gzip at all".to_vec()])]), "cannot be unpacked"),
         (b"not a push".to_vec(), "the request is not a push.v1 message"),
         (Message::default().bytes(1, &[0x0A, 0x7F]).0, "series[0] is not a push.v1 message"),
         (push(&[(vec![("service_name".into(), "x".into())], vec![])]), "__name__ is missing"),
@@ -86,12 +87,13 @@ fn every_limit_is_enforced() {
         (Limits { max_label_value_bytes: 8, ..defaults() }, "the limit is 8"),
     ];
     for (limits, words) in cases {
-        let error = decode_push(&body, false, NOW_NS, &limits).expect_err(words);
+        let error = decode_push(&body, Encoding::Identity, NOW_NS, &limits).expect_err(words);
         assert!(error.message.contains(words), "{words} is not in: {}", error.message);
     }
     let mut labelled = Profile::cpu(&[("a", 1)]);
     labelled.samples[0].labels = (0..3).map(|number| (format!("k{number}"), "v".to_owned())).collect();
-    let error = decode_push(&push_one(&labelled), false, NOW_NS, &Limits { max_sample_labels: 2, ..defaults() });
+    let error =
+        decode_push(&push_one(&labelled), Encoding::Identity, NOW_NS, &Limits { max_sample_labels: 2, ..defaults() });
     assert!(error.unwrap_err().message.contains("has 3 labels, the limit is 2"));
 }
 
@@ -124,7 +126,7 @@ fn times_outside_of_the_window_are_refused_and_zero_is_now() {
 fn bombs_are_refused_early() {
     let bomb = gzip(&vec![0u8; 300 << 20]);
     assert!(bomb.len() < 1 << 20);
-    let error = decode_push(&bomb, true, NOW_NS, &Limits::default()).unwrap_err();
+    let error = decode_push(&bomb, Encoding::Gzip, NOW_NS, &Limits::default()).unwrap_err();
     assert_eq!(error.code, Code::ResourceExhausted);
     assert!(error.message.contains("67108864 bytes"));
     let inner = decode(&push(&[(labels("shop"), vec![bomb])])).unwrap_err();
@@ -133,7 +135,7 @@ fn bombs_are_refused_early() {
     // Each within its own limit, all together not.
     let small = gzip(&vec![0u8; 4 << 20]);
     let many = push(&[(labels("shop"), vec![small; 20])]);
-    assert!(decode_push(&many, false, NOW_NS, &Limits::default()).is_err());
+    assert!(decode_push(&many, Encoding::Identity, NOW_NS, &Limits::default()).is_err());
 }
 
 #[test]
@@ -195,7 +197,8 @@ fn random_damage_never_panics() {
                 break;
             }
         }
-        if let Ok(batch) = decode_push(&body, round % 2 == 1, NOW_NS, &Limits::default()) {
+        let encoding = [Encoding::Identity, Encoding::Identity, Encoding::Gzip, Encoding::Zstd][round % 4];
+        if let Ok(batch) = decode_push(&body, encoding, NOW_NS, &Limits::default()) {
             decoded += 1;
             let all: Vec<usize> = (0..batch.len()).collect();
             for block in encoder.encode("t", &[(&batch, &all)]).unwrap() {

@@ -4,6 +4,7 @@
 mod support;
 
 use flamewire_core::encode::Encoder;
+use flamewire_core::encoding::Encoding;
 use flamewire_core::error::{Code, DecodeError};
 use flamewire_core::ingest::{Request, decode};
 use flamewire_core::limits::Limits;
@@ -14,7 +15,7 @@ fn run(format: &str, content_type: &str, spy_name: &str, body: &[u8]) -> Result<
     let labels = [("region".to_owned(), "eu".to_owned())];
     let request =
         Request { format, content_type, app: "shop", labels: &labels, from_ns: NOW_NS, spy_name, sample_rate_hz: 100 };
-    decode(body, false, &request, NOW_NS, &Limits::default())
+    decode(body, Encoding::Identity, &request, NOW_NS, &Limits::default())
 }
 
 fn refusal(format: &str, body: &[u8]) -> DecodeError {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use flamewire_core::encode::{EncodedBlock, Encoder, SeriesEntry};
+use flamewire_core::encoding::Encoding;
 use flamewire_core::limits::Limits;
 use flamewire_core::push::{Batch, decode_push};
 use flamewire_core::read::{Reader, StepTotal, TotalsQuery, TreeQuery};
@@ -41,7 +42,7 @@ impl Store {
 
     fn decode(body: &[u8]) -> Batch {
         let limits = Limits { reject_older_than_ns: i64::MAX, reject_newer_than_ns: i64::MAX, ..Limits::default() };
-        decode_push(body, false, NOW_NS, &limits).unwrap()
+        decode_push(body, Encoding::Identity, NOW_NS, &limits).unwrap()
     }
 
     fn write(&mut self, blocks: Vec<EncodedBlock>) {
@@ -552,7 +553,7 @@ fn a_function_that_is_called_other_is_not_folded() {
 fn gzip_makes_no_difference() {
     let body = push_one(&Profile::cpu(&[("main", 1)]));
     let plain = Store::decode(&body);
-    let packed = decode_push(&gzip(&body), true, NOW_NS, &Limits::default()).unwrap();
+    let packed = decode_push(&gzip(&body), Encoding::Gzip, NOW_NS, &Limits::default()).unwrap();
     let inner = push(&[(labels("shop"), vec![gzip(&pprof(&Profile::cpu(&[("main", 1)])))])]);
     let inner = Store::decode(&inner);
     let content = |batch: &Batch| batch.keys().map(|key| (key.series, key.content, key.time_ns)).collect::<Vec<_>>();

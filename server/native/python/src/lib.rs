@@ -4,6 +4,7 @@
 
 use flamewire_core::compact::{self, KnownSeries};
 use flamewire_core::encode::{self, SeriesEntry as CoreSeriesEntry};
+use flamewire_core::encoding::{self, Encoding};
 use flamewire_core::error::{BlockError as CoreBlockError, DecodeError as CoreDecodeError};
 use flamewire_core::ingest;
 use flamewire_core::limits::Limits as CoreLimits;
@@ -50,6 +51,11 @@ fn checked(name: &str, value: i64, max: usize) -> PyResult<usize> {
         Ok(value) if (1..=max).contains(&value) => Ok(value),
         _ => Err(PyValueError::new_err(format!("{name} must be between 1 and {max}, not {value}"))),
     }
+}
+
+fn checked_encoding(name: &str) -> PyResult<Encoding> {
+    Encoding::named(name)
+        .ok_or_else(|| PyValueError::new_err(format!("encoding must be identity, gzip or zstd, not {name}")))
 }
 
 fn checked_duration(name: &str, value: i64) -> PyResult<i64> {
@@ -175,20 +181,30 @@ impl ProfileBatch {
 
 /// Decode and validate a push.
 #[pyfunction]
-#[pyo3(signature = (body, *, gzip, now_ns, limits))]
-fn decode_push(py: Python<'_>, body: &[u8], gzip: bool, now_ns: i64, limits: &Limits) -> PyResult<ProfileBatch> {
-    let decoded = py.detach(|| push::decode_push(body, gzip, now_ns, &limits.0));
+#[pyo3(signature = (body, *, encoding, now_ns, limits))]
+fn decode_push(py: Python<'_>, body: &[u8], encoding: &str, now_ns: i64, limits: &Limits) -> PyResult<ProfileBatch> {
+    let encoding = checked_encoding(encoding)?;
+    let decoded = py.detach(|| push::decode_push(body, encoding, now_ns, &limits.0));
     decoded.map(ProfileBatch).map_err(|error| decode_error(py, error))
+}
+
+/// Unpack a body.
+#[pyfunction]
+#[pyo3(signature = (body, *, encoding, limit_bytes))]
+fn unpack_body<'py>(py: Python<'py>, body: &[u8], encoding: &str, limit_bytes: usize) -> PyResult<Bound<'py, PyBytes>> {
+    let encoding = checked_encoding(encoding)?;
+    let unpacked = py.detach(|| encoding::unpack_body(body, encoding, limit_bytes));
+    unpacked.map(|bytes| PyBytes::new(py, &bytes)).map_err(|error| decode_error(py, error))
 }
 
 /// Decode and validate a body of /ingest.
 #[pyfunction]
-#[pyo3(signature = (body, *, gzip, format, content_type, app, labels, from_ns, spy_name, sample_rate_hz, now_ns, limits))]
+#[pyo3(signature = (body, *, encoding, format, content_type, app, labels, from_ns, spy_name, sample_rate_hz, now_ns, limits))]
 #[allow(clippy::too_many_arguments)]
 fn decode_ingest(
     py: Python<'_>,
     body: &[u8],
-    gzip: bool,
+    encoding: &str,
     format: &str,
     content_type: &str,
     app: &str,
@@ -199,8 +215,9 @@ fn decode_ingest(
     now_ns: i64,
     limits: &Limits,
 ) -> PyResult<ProfileBatch> {
+    let encoding = checked_encoding(encoding)?;
     let request = ingest::Request { format, content_type, app, labels: &labels, from_ns, spy_name, sample_rate_hz };
-    let decoded = py.detach(|| ingest::decode(body, gzip, &request, now_ns, &limits.0));
+    let decoded = py.detach(|| ingest::decode(body, encoding, &request, now_ns, &limits.0));
     decoded.map(ProfileBatch).map_err(|error| decode_error(py, error))
 }
 
@@ -375,7 +392,7 @@ mod _native {
         BlockError, CompactedBlock, DecodeError, EncodedBlock, Encoder, Limits, ProfileBatch, SeriesEntry,
         compact_blocks, decode_ingest, decode_push,
         query::{Reader, Tree},
-        verify_samples, verify_symbols,
+        unpack_body, verify_samples, verify_symbols,
     };
 
     #[pymodule_export]

@@ -15,14 +15,15 @@ from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
 
 from flamewire_server.errors import Code, OverloadedError, RequestError
+from flamewire_server.ingest.encoding import ENCODINGS, Encoding
 
 __all__ = [
     "JSON",
     "PROTO",
     "BodyBudget",
     "codec_of",
+    "encoding_of",
     "error_response",
-    "is_gzip",
     "read_body",
     "refuse_foreign_page",
 ]
@@ -89,20 +90,21 @@ def refuse_foreign_page(request: web.Request) -> None:
         )
 
 
-def is_gzip(request: web.Request) -> bool:
-    """Say whether the body is gzipped.
+def encoding_of(request: web.Request) -> Encoding:
+    """Tell how the body is compressed.
 
     Raises:
-        RequestError: it is encoded in another way.
+        RequestError: it is compressed in a way that is not known here.
     """
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("identity", "gzip", ""):
-        raise RequestError(
-            "unimplemented",
-            f"Content-Encoding {encoding!r} is not known here; send gzip, or leave the header out",
-            reason="bad_encoding",
-        )
-    return encoding == "gzip"
+    named = request.headers.get("Content-Encoding", "").strip().lower() or "identity"
+    for encoding in ENCODINGS:
+        if named == encoding:
+            return encoding
+    raise RequestError(
+        "unimplemented",
+        f"Content-Encoding {named[:100]!r} is not known here; send gzip or zstd, or leave the header out",
+        reason="bad_encoding",
+    )
 
 
 class BodyBudget:

@@ -9,7 +9,7 @@ from aiohttp import web
 from flamewire_server.config import Config
 from flamewire_server.errors import RequestError
 from flamewire_server.http.access import tenant_of
-from flamewire_server.http.connect import BodyBudget, codec_of, is_gzip, read_body, refuse_foreign_page
+from flamewire_server.http.connect import BodyBudget, codec_of, encoding_of, read_body, refuse_foreign_page
 from flamewire_server.ingest.block_writer import Push, Stored
 from flamewire_server.ingest.committer import Committer
 from flamewire_server.ingest.format import Format, Head
@@ -48,13 +48,13 @@ class PushHandlers:
 
     async def _push(self, request: web.Request) -> web.Response:
         form = self._format_of(request)
-        gzip = is_gzip(request)
+        encoding = encoding_of(request)
         tenant = tenant_of(request, self._config)
         decoding = form.begin(Head(request.query, request.headers.get("Content-Type", ""), time.time_ns()))
         with self._budget.lease() as lease:
             body = await read_body(request, limit_bytes=self._config.max_request_bytes, lease=lease)
             try:
-                stored = await self._committer.submit(Push(tenant, body, gzip, decoding.decode))
+                stored = await self._committer.submit(Push(tenant, body, encoding, decoding.decode))
             except RequestError as error:
                 if error.code == "invalid_argument" and error.status is None:
                     error.status = form.refused_status

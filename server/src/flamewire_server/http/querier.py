@@ -23,8 +23,9 @@ from flamewire_server._proto.types.v1 import types_pb2
 from flamewire_server.config import Config
 from flamewire_server.errors import RequestError
 from flamewire_server.http.access import tenant_of
-from flamewire_server.http.connect import JSON, BodyBudget, codec_of, is_gzip, read_body
+from flamewire_server.http.connect import JSON, BodyBudget, codec_of, encoding_of, read_body
 from flamewire_server.http.sample_filter import pgo_shape, sample_filter
+from flamewire_server.ingest.encoding import unpack
 from flamewire_server.metrics import Metrics
 from flamewire_server.model.profile_type import ProfileType
 from flamewire_server.model.selector import parse_selector
@@ -117,11 +118,7 @@ class QuerierHandlers:
         )
         with self._budget.lease() as lease:
             body = await read_body(request, limit_bytes=_MAX_BODY_BYTES, lease=lease)
-            if is_gzip(request):
-                # Imported here: no client of the field compresses a query.
-                from flamewire_server.ingest.push_v1 import gunzip
-
-                body = gunzip(body, _MAX_BODY_BYTES)
+            body = unpack(body, encoding_of(request), limit_bytes=_MAX_BODY_BYTES)
         started_s = time.perf_counter()
         try:
             reply = await asyncio.get_running_loop().run_in_executor(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from flamewire_server._native import DecodeError, EncodedBlock, Encoder, Limits, ProfileBatch
 from flamewire_server.errors import RequestError, StorageError
+from flamewire_server.ingest.encoding import Encoding, refusal_of
 from flamewire_server.ingest.format import Decode
 from flamewire_server.log import EventLog
 from flamewire_server.storage.catalog import Catalog, DuplicateError, NewBlock, NewSeries, ProfileId
@@ -28,7 +29,7 @@ class Push:
 
     tenant: str
     body: bytes
-    gzip: bool
+    encoding: Encoding
     decode: Decode
 
 
@@ -96,9 +97,11 @@ class BlockWriter:
 
     def _decode(self, push: Push) -> _Decoded | RequestError:
         try:
-            batch = push.decode(push.body, gzip=push.gzip, now_ns=self._clock_ns(), limits=self._limits)
+            batch = push.decode(
+                push.body, encoding=push.encoding, now_ns=self._clock_ns(), limits=self._limits
+            )
         except DecodeError as error:
-            return _refusal(error)
+            return refusal_of(error)
         except RequestError as error:
             return error
         return _Decoded(push, batch)
@@ -204,9 +207,3 @@ def _by_tenant(decoded: Sequence[_Decoded]) -> list[tuple[str, list[_Decoded]]]:
     for entry in decoded:
         groups.setdefault(entry.push.tenant, []).append(entry)
     return list(groups.items())
-
-
-def _refusal(error: DecodeError) -> RequestError:
-    if error.code == "resource_exhausted":
-        return RequestError("resource_exhausted", error.message, reason="too_large", status=413)
-    return RequestError("invalid_argument", error.message, reason="invalid_profile")

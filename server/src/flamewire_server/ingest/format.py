@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flamewire_server._native import Limits, ProfileBatch
+from flamewire_server.ingest.encoding import Encoding
 
 __all__ = ["Decode", "Decoding", "Format", "Head"]
 
@@ -18,8 +19,8 @@ class Decode(Protocol):
         DecodeError, RequestError: the body is refused, all of it.
     """
 
-    def __call__(self, body: bytes, *, gzip: bool, now_ns: int, limits: Limits) -> ProfileBatch:
-        """Decode; `gzip` says that the body as a whole is gzipped."""
+    def __call__(self, body: bytes, *, encoding: Encoding, now_ns: int, limits: Limits) -> ProfileBatch:
+        """Decode; `encoding` says how the body as a whole is compressed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,25 +3,23 @@ both."""
 
 from __future__ import annotations
 
-import zlib
-
 from flamewire_server._native import Limits, ProfileBatch, decode_push
 from flamewire_server.errors import RequestError
+from flamewire_server.ingest.encoding import Encoding, unpack
 from flamewire_server.ingest.format import Decode, Decoding, Format, Head
 
-__all__ = ["JSON", "PROTO", "gunzip"]
+__all__ = ["JSON", "PROTO"]
 
 _PATH = "/push.v1.PusherService/Push"
-_GZIP_WINDOW_BITS = 31
 
 
-def _decode_json(body: bytes, *, gzip: bool, now_ns: int, limits: Limits) -> ProfileBatch:
+def _decode_json(body: bytes, *, encoding: Encoding, now_ns: int, limits: Limits) -> ProfileBatch:
     # Imported here: senders of JSON are few, and the import costs 40 ms of the start.
     from google.protobuf import json_format
 
     from flamewire_server._proto.push.v1 import push_pb2
 
-    text = gunzip(body, limits.max_request_bytes) if gzip else body
+    text = unpack(body, encoding, limit_bytes=limits.max_request_bytes)
     message = push_pb2.PushRequest()
     try:
         json_format.Parse(text, message, ignore_unknown_fields=True)
@@ -33,36 +31,7 @@ def _decode_json(body: bytes, *, gzip: bool, now_ns: int, limits: Limits) -> Pro
             '"samples":[{"rawProfile":"<base64>","ID":"<uuid>"}]}]}',
             reason="bad_json",
         ) from error
-    return decode_push(message.SerializeToString(), gzip=False, now_ns=now_ns, limits=limits)
-
-
-def gunzip(body: bytes, limit: int) -> bytes:
-    """Inflate a body to at most `limit` bytes.
-
-    Raises:
-        RequestError: it is larger, or no gzip.
-    """
-    inflater = zlib.decompressobj(wbits=_GZIP_WINDOW_BITS)
-    try:
-        text = inflater.decompress(body, limit)
-    except zlib.error as error:
-        raise RequestError(
-            "invalid_argument",
-            "the body is not gzip although Content-Encoding says so; compress it or leave the header out",
-            reason="bad_gzip",
-        ) from error
-    if inflater.unconsumed_tail:
-        raise RequestError(
-            "resource_exhausted",
-            f"the body holds more than {limit} bytes once gunzipped; send less in one request",
-            reason="body_too_large",
-            status=413,
-        )
-    if not inflater.eof:
-        raise RequestError(
-            "invalid_argument", "the gzip body ends too early; send it whole", reason="bad_gzip"
-        )
-    return text
+    return decode_push(message.SerializeToString(), encoding="identity", now_ns=now_ns, limits=limits)
 
 
 def _make(name: str, content_type: str, decode: Decode, reply: bytes) -> Format:

@@ -9,6 +9,7 @@ mod tree;
 
 use bytes::Bytes;
 
+use crate::encoding::Encoding;
 use crate::error::DecodeError;
 use crate::intake::{Intake, PushedLabels};
 use crate::labels::{Labels, NAME, SERVICE_NAME};
@@ -62,13 +63,13 @@ fn is_form(content_type: &str) -> bool {
 /// Decodes the body of one request.
 pub fn decode(
     body: &[u8],
-    gzip: bool,
+    encoding: Encoding,
     request: &Request<'_>,
     now_ns: i64,
     limits: &Limits,
 ) -> Result<Batch, DecodeError> {
     let decoder = decoder_of(request)?;
-    let (mut intake, body) = Intake::open(body, gzip, now_ns, limits)?;
+    let (mut intake, body) = Intake::open(body, encoding, now_ns, limits)?;
     decoder(&mut intake, request, &body)?;
     Ok(intake.finish())
 }
