@@ -23,6 +23,7 @@ class ProcessHooks:
         self._stop = stop
         self._after_fork = after_fork
         self._installed = False
+        self._in_celery = False
         self.coverage = ""
         """Which ends of the process are looked after, in words for the status."""
 
@@ -31,8 +32,10 @@ class ProcessHooks:
         if not self._installed:
             self._installed = True
             atexit.register(self._stop)
+            self._finalize_here()
             if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=self._in_child)
+                os.register_at_fork(before=self._before_fork, after_in_child=self._in_child)
+        self._look_after_celery()
         self._catch_sigterm()
 
     def _catch_sigterm(self) -> None:
@@ -61,14 +64,30 @@ class ProcessHooks:
         finally:
             os.kill(os.getpid(), number)
 
+    def _before_fork(self) -> None:
+        # Here and not in the child, where the signal's lock may be held by a thread that is not there.
+        self._look_after_celery()
+
+    def _look_after_celery(self) -> None:
+        """Stop at the end of Celery's worker processes, which leave by os._exit: no atexit, no finalizers."""
+        signals = sys.modules.get("celery.signals")
+        ending = getattr(signals, "worker_process_shutdown", None)
+        if ending is not None and not self._in_celery:
+            self._in_celery = True
+            ending.connect(self._on_worker_exit, weak=False)
+
+    def _on_worker_exit(self, **_: object) -> None:
+        self._stop()
+
     def _in_child(self) -> None:
         self._after_fork()
         util = sys.modules.get("multiprocessing.util")
         if util is not None:
             # A multiprocessing child ends in os._exit, which skips atexit; it clears the finalizers that it
             # inherited first, then calls these hooks.
-            util.register_after_fork(self, ProcessHooks._finalize_in_child)
+            util.register_after_fork(self, ProcessHooks._finalize_here)
 
-    def _finalize_in_child(self) -> None:
-        util = sys.modules["multiprocessing.util"]
-        util.Finalize(None, self._stop, exitpriority=-1)
+    def _finalize_here(self) -> None:
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            util.Finalize(None, self._stop, exitpriority=-1)

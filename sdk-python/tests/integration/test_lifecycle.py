@@ -200,6 +200,39 @@ def test_a_multiprocessing_child_pushes_its_last_window(push_server: PushServer,
     assert cpu_s(push_server.pushes, "child_work") == pytest.approx(0.6, rel=0.2)
 
 
+def test_a_session_that_a_multiprocessing_child_starts_pushes_its_last_window(
+    push_server: PushServer, engine: str
+) -> None:
+    program = """
+    import flamewire, multiprocessing
+    def child_work():
+        flamewire.start()
+        burn(0.6)
+    child = multiprocessing.get_context("fork").Process(target=child_work)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    """
+    clean(run_program(program, server_url=push_server.url, engine=engine))
+    assert cpu_s(push_server.pushes, "child_work") == pytest.approx(0.6, rel=0.2)
+
+
+def test_who_takes_over_the_signals_that_end_a_process_leaves_ours(
+    push_server: PushServer, engine: str
+) -> None:
+    """As billiard does, on which Celery's pool stands: it asks Python which ones are not ignored."""
+    program = """
+    import flamewire, signal, sys
+    flamewire.start()
+    for number in (signal.SIGHUP, signal.SIGPROF, signal.SIGVTALRM, signal.SIGUSR2):
+        if signal.getsignal(number) not in (None, signal.SIG_IGN):
+            signal.signal(number, lambda *_: sys.exit(70))
+    burn(0.6)
+    """
+    clean(run_program(program, server_url=push_server.url, engine=engine))
+    assert cpu_s(push_server.pushes, "burn") == pytest.approx(0.6, rel=0.2)
+
+
 # A fork costs 20 ms: the oldest and the newest interpreter make 300, the others fewer.
 FORKS = 300 if sys.version_info[:2] in ((3, 11), (3, 15)) else 50
 

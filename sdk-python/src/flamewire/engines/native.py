@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -46,6 +47,7 @@ class NativeEngine:
         why = _native.unsupported()
         if why is not None:
             raise EngineError(why)
+        _announce_signal()
         try:
             _native.start(options.period_ns, options.max_stack_depth, check_stacks)
         except (RuntimeError, OSError, ValueError) as error:
@@ -91,6 +93,28 @@ class NativeEngine:
     def after_fork_in_child(self) -> None:
         """Come soon again; the core has armed the child's thread already, before Python ran in it."""
         self._poll_in_s = _FIRST_POLL_S
+
+
+def _announce_signal() -> None:
+    """Let Python believe that SIGPROF is ignored, as the core leaves it at the end.
+
+    Python does not see handlers that are set in C. Whoever takes over the signals that would end a process,
+    as billiard does in the workers of Celery, would take this one too, and end the process at the next
+    sample. Only the main thread can tell Python.
+    """
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    if on_main_thread and signal.getsignal(signal.SIGPROF) is signal.SIG_DFL and not _has_handler():
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
+
+
+def _has_handler() -> bool:
+    """Tell whether somebody has set a handler of SIGPROF, be it in C; True where the kernel does not say."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            caught = next(line for line in status if line.startswith("SigCgt:")).split()[1]
+        return bool(int(caught, 16) >> (signal.SIGPROF - 1) & 1)
+    except (OSError, StopIteration, ValueError):
+        return True
 
 
 def _as_windows(taken: tuple[bytes, int, int, int] | None) -> list[Window]:
