@@ -53,10 +53,17 @@ def start(
     basic_auth_user: str | None = None,
     basic_auth_password: str | None = None,
     http_headers: Mapping[str, str] | None = None,
+    proxy_url: str | None = None,
+    ca_file: str | os.PathLike[str] | None = None,
+    client_cert_file: str | os.PathLike[str] | None = None,
+    client_key_file: str | os.PathLike[str] | None = None,
     timeout_s: float | None = None,
     shutdown_timeout_s: float | None = None,
     max_stack_depth: int | None = None,
     max_queued_bytes: int | None = None,
+    max_queued_age_s: float | None = None,
+    spool_dir: str | os.PathLike[str] | None = None,
+    spool_max_bytes: int | None = None,
     executor_tags: bool | None = None,
     fleet_ratio: float | None = None,
     enabled: bool | None = None,
@@ -80,10 +87,17 @@ def start(
         basic_auth_user: user name, together with a password.
         basic_auth_password: password, together with a user name.
         http_headers: further headers of each push.
+        proxy_url: proxy of each push; default what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say.
+        ca_file: certificates (PEM) that the server's is judged by; default REQUESTS_CA_BUNDLE or certifi's.
+        client_cert_file: certificate (PEM) that the SDK shows to the server.
+        client_key_file: its key, without a passphrase; default in the certificate's file.
         timeout_s: longest wait for an answer to a push, 0.1 to 300; default 10.
         shutdown_timeout_s: longest delay of the process's exit, 0 to 60; default 2.
         max_stack_depth: frames kept of a stack, from the leaf, 1 to 512; default 128.
         max_queued_bytes: memory for profiles that wait for the server; default 8 MiB, the oldest go first.
+        max_queued_age_s: how long they wait at most; default 3600.
+        spool_dir: folder in which they wait instead, and outlast the process; default none.
+        spool_max_bytes: room in that folder for all processes; default 64 MiB, the oldest go first.
         executor_tags: a ThreadPoolExecutor's tasks carry tags and span of their submitter; default True.
         fleet_ratio: share of hosts that profile this service, 0 to 1; default 1.
         enabled: False makes everything a no-op; default True.

@@ -15,7 +15,10 @@ from flamewire.engines.registry import start_engine
 from flamewire.errors import EngineError
 from flamewire.executors import ExecutorHook
 from flamewire.export.exporter import DropReason, Exporter
+from flamewire.export.queue import Queue
+from flamewire.export.spool import SpoolError, open_spool
 from flamewire.export.transport import RequestsTransport, Transport
+from flamewire.export.wires import wire_of
 from flamewire.fleet import is_chosen
 from flamewire.log import LOGGER, info, warn
 from flamewire.snapshot import Status
@@ -137,7 +140,7 @@ class Session:
         """Stop sampling and push what is left; returns whether all of it arrived.
 
         Blocks for at most ``timeout_s`` (default: the option ``shutdown_timeout_s``); what is left then is
-        counted as dropped. Idempotent.
+        counted as dropped, or waits in the spool for the next session. Idempotent.
         """
         with self._changed:
             exporter, thread = self._exporter, self._thread
@@ -149,11 +152,11 @@ class Session:
             self._changed.notify_all()
             lost_before = exporter.delivery().lost
         thread.join(max(0.0, deadline_s - time.monotonic()))
-        exporter.close(deadline_s)
+        nothing_left = exporter.close(deadline_s)
         with self._changed:
             self._state = "stopped"
             self._changed.notify_all()
-        return exporter.delivery().lost == lost_before and not thread.is_alive()
+        return nothing_left and exporter.delivery().lost == lost_before and not thread.is_alive()
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """End the window now and wait until each upload is delivered or refused; returns whether that was
@@ -198,6 +201,7 @@ class Session:
             retries=delivery.retries if delivery else 0,
             queued_profiles=delivery.queued_profiles if delivery else 0,
             queued_bytes=delivery.queued_bytes if delivery else 0,
+            server_is_dead=delivery.server_is_dead if delivery else False,
             last_push=delivery.last_push if delivery else None,
             samples_due=stats.samples_due,
             samples_gathered=stats.samples_gathered,
@@ -212,6 +216,8 @@ class Session:
         if self._state != "running" or self._stopping or self._engine is None or self._transport is None:
             self._begin("stopped" if self._state == "running" else self._state)
             return
+        if self._exporter is not None:
+            self._exporter.forget()
         self._begin("running")
         # The parent's transport is kept: closing it could meet a lock that one of the parent's threads held.
         self._inherited = self._transport
@@ -235,10 +241,19 @@ class Session:
         self.stop()
 
     def _start_threads(self, transport: Transport) -> None:
-        self._exporter = Exporter(self.options, transport)
+        self._exporter = Exporter(self.options, transport, queue=self._open_queue())
         self._exporter.start()
         self._thread = SdkThread("session", self._run)
         self._thread.start()
+
+    def _open_queue(self) -> Queue | None:
+        try:
+            return open_spool(self.options, wire_of(self.options).path)
+        except SpoolError as error:
+            problem = f"spool_dir is not used, profiles wait in memory: {error}"
+            if problem not in self._problems:
+                self._problems = (*self._problems, problem)
+            return None
 
     def _shutdown_s(self, timeout_s: float | None) -> float:
         return self.options.shutdown_timeout_s if timeout_s is None else timeout_s

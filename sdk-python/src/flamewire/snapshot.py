@@ -32,8 +32,9 @@ class Status:
         pushed_profiles: profiles that the server acknowledged.
         dropped_profiles: profiles that were lost, by reason.
         retries: attempts that were put off to be made again.
-        queued_profiles: profiles that wait for the server.
+        queued_profiles: profiles that wait for the server; with a spool, those of all its processes.
         queued_bytes: their size, compressed.
+        server_is_dead: whether attempt after attempt has failed, so that nobody waits for the next one.
         last_push: how the latest attempt ended; None before the first.
         samples_due: samples that the rate asked for.
         samples_gathered: samples taken.
@@ -56,6 +57,7 @@ class Status:
     retries: int = 0
     queued_profiles: int = 0
     queued_bytes: int = 0
+    server_is_dead: bool = False
     last_push: LastPush | None = None
     samples_due: int = 0
     samples_gathered: int = 0
@@ -79,7 +81,8 @@ class Status:
             f"  profiles  {self.pushed_profiles} pushed of {self.windows}, {self.queued_profiles} queued"
             f" ({self.queued_bytes} bytes), {self.retries} retries{_reasons(self.dropped_profiles)}"
         )
-        lines.append(f"  last push {_last_push(self.last_push)}")
+        dead = "; the server counts as dead" if self.server_is_dead else ""
+        lines.append(f"  last push {_last_push(self.last_push)}{dead}")
         lines.append(f"  covered   {self.coverage}")
         for option in fields(self.options):
             if option.repr:

@@ -6,6 +6,7 @@ Each check raises ValueError with words that continue "<option>=<value> ..." and
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -17,10 +18,14 @@ from flamewire.config.options import PROFILE_TYPES
 __all__ = [
     "choice",
     "flag",
+    "folder",
     "header_text",
     "headers",
     "integer",
+    "key_file",
+    "pem_file",
     "profile_types",
+    "proxy_url",
     "ratio",
     "seconds",
     "tags",
@@ -105,6 +110,46 @@ def url(value: Any) -> str:
     if parts.query or parts.fragment:
         raise ValueError("has a query or fragment; give scheme, host, port and path only")
     return address
+
+
+def proxy_url(value: Any) -> str:
+    """Accept the address of a proxy, which may hold its credentials."""
+    address = text(value).rstrip("/")
+    try:
+        parts = urlsplit(address)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or " " in address:
+        raise ValueError("is not a proxy's address; write it like http://proxy:3128")
+    return address
+
+
+def pem_file(value: Any) -> str:
+    """Accept the path of a file that can be read and holds PEM."""
+    path = os.path.abspath(text(os.fspath(value) if isinstance(value, os.PathLike) else value))
+    try:
+        with open(path, "rb") as file:
+            head = file.read(1 << 20)
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror}); give the path of a PEM file") from None
+    if b"-----BEGIN " not in head:
+        raise ValueError("is no PEM file; convert it, for instance with openssl x509 -outform pem")
+    return path
+
+
+def key_file(value: Any) -> str:
+    """Accept the path of a private key that needs no passphrase: OpenSSL would ask the terminal for it."""
+    path = pem_file(value)
+    with open(path, "rb") as file:
+        if b"ENCRYPTED" in file.read(1 << 20):
+            raise ValueError("needs a passphrase; give a key without one, readable by this user alone")
+    return path
+
+
+def folder(value: Any) -> str:
+    """Accept the path of a folder; it need not be there yet."""
+    return os.path.abspath(text(os.fspath(value) if isinstance(value, os.PathLike) else value))
 
 
 def choice(known: tuple[str, ...]) -> Callable[[Any], str]:

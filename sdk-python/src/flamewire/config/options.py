@@ -31,10 +31,17 @@ class Options:
     basic_auth_user: str | None = None
     basic_auth_password: str | None = field(default=None, repr=False)
     http_headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    proxy_url: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
     timeout_s: float = 10.0
     shutdown_timeout_s: float = 2.0
     max_stack_depth: int = 128
     max_queued_bytes: int = 8 * 1024 * 1024
+    max_queued_age_s: float = 3600.0
+    spool_dir: str | None = None
+    spool_max_bytes: int = 64 * 1024 * 1024
     executor_tags: bool = True
     fleet_ratio: float = 1.0
     enabled: bool = True

@@ -74,6 +74,7 @@ def resolve(arguments: Mapping[str, object], environment: Mapping[str, str], arg
             sources[setting.name] = name
             break
     _settle_credentials(values, sources, problems)
+    _settle_client_certificate(values, sources, problems)
     take_from_resource(values, sources, environment.get(RESOURCE_VARIABLE, ""))
     service_name_missing = "service_name" not in values
     if service_name_missing:
@@ -110,6 +111,18 @@ def _settle_credentials(values: dict[str, Any], sources: dict[str, str], problem
         if name != "auth_token":
             del values[name]
             sources[name] = "default"
+
+
+def _settle_client_certificate(values: dict[str, Any], sources: dict[str, str], problems: list[str]) -> None:
+    """Leave no key without a certificate; a certificate's file may hold the key itself."""
+    if "client_key_file" not in values or "client_cert_file" in values:
+        return
+    complaint = "client_key_file works only together with client_cert_file; give both"
+    if sources["client_key_file"] == "argument":
+        raise ConfigurationError(complaint)
+    problems.append(f"{complaint} (set by {sources['client_key_file']})")
+    del values["client_key_file"]
+    sources["client_key_file"] = "default"
 
 
 def _program_name(argv0: str) -> str:

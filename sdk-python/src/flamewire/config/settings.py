@@ -55,14 +55,21 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("basic_auth_user", checks.text, str, ("PYROSCOPE_BASIC_AUTH_USER",)),
     Setting("basic_auth_password", checks.text, str, ("PYROSCOPE_BASIC_AUTH_PASSWORD",)),
     Setting("http_headers", checks.headers, read_pairs, ("PYROSCOPE_HTTP_HEADERS",)),
+    Setting("proxy_url", checks.proxy_url, str),
+    Setting("ca_file", checks.pem_file, str),
+    Setting("client_cert_file", checks.pem_file, str),
+    Setting("client_key_file", checks.key_file, str),
     Setting("timeout_s", checks.seconds(0.1, 300), read_seconds, ("PYROSCOPE_PROFILE_EXPORT_TIMEOUT",)),
     Setting("shutdown_timeout_s", checks.seconds(0, 60), read_seconds),
     Setting("max_stack_depth", checks.integer(1, 512), read_integer),
     Setting("max_queued_bytes", checks.integer(65_536, 1 << 30), read_integer),
+    Setting("max_queued_age_s", checks.seconds(1, 604_800), read_seconds),
+    Setting("spool_dir", checks.folder, str),
+    Setting("spool_max_bytes", checks.integer(65_536, 1 << 40), read_integer),
     Setting("executor_tags", checks.flag, read_flag),
     Setting("fleet_ratio", checks.ratio, read_number),
     Setting("enabled", checks.flag, read_flag, ("PYROSCOPE_AGENT_ENABLED", "PYROSCOPE_PROFILING_ENABLED")),
 )
 
 CREDENTIALS: Final = ("auth_token", "basic_auth_user", "basic_auth_password")
-SECRETS: Final = frozenset({"auth_token", "basic_auth_password", "http_headers"})
+SECRETS: Final = frozenset({"auth_token", "basic_auth_password", "http_headers", "proxy_url"})

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["push_request", "series_labels"]
 
-_SERIES_NAMES: Final = {"cpu": "process_cpu"}
+_SERIES_NAMES: Final = {"cpu": "process_cpu", "wall": "wall"}
 
 
 def series_labels(options: Options, profile_type: str) -> dict[str, str]:

@@ -8,14 +8,17 @@ import threading
 import time
 import uuid
 import zlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flamewire.export.envelope import push_request, series_labels
+from flamewire.export.pacing import Pacing
+from flamewire.export.queue import MemoryQueue, Queue
 from flamewire.export.transport import Answer, Transport, TransportError
-from flamewire.log import warn
+from flamewire.export.upload import Entry, Upload, born_unix_s_of, new_key
+from flamewire.export.wires import wire_of
+from flamewire.log import info, warn
 from flamewire.threads import SdkThread
 
 if TYPE_CHECKING:
@@ -24,21 +27,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "DropReason", "Exporter", "LastPush"]
 
-_BACKOFF_BASE_S: Final = 0.5
-_BACKOFF_MAX_S: Final = 30.0
-_MAX_AGE_S: Final = 3600.0
-"""Grafana Pyroscope refuses profiles that are older than this."""
 _RETRIED_4XX: Final = frozenset({408, 425, 429})
 _FINAL_5XX: Final = frozenset({501, 505})
+_JOINED_MAX_BYTES: Final = 512 * 1024
+"""Below the 1 MiB at which many a proxy refuses a request unless it was told otherwise."""
+_JOINED_MAX_UNPACKED_BYTES: Final = 8 * 1024 * 1024
+_LOOK_AGAIN_S: Final = 0.2
+"""How often a flush looks whether another process has sent what it waits for."""
 
 
 class DropReason(enum.StrEnum):
     """Why a profile did not arrive; the keys of ``dropped_profiles`` in the status."""
 
     QUEUE_FULL = "queue_full"
+    SPOOL_FULL = "spool_full"
     UNAUTHORIZED = "unauthorized"
+    TOO_LARGE = "too_large"
     REJECTED = "rejected"
     EXPIRED = "expired"
+    CORRUPT = "corrupt"
     FAILED = "failed"
     SHUTDOWN = "shutdown"
 
@@ -54,13 +61,14 @@ class LastPush:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Counters of the exporter since its start."""
+    """Counters of the exporter since its start; what waits in a spool is that of all its processes."""
 
     pushed_profiles: int
     retries: int
     dropped_profiles: dict[str, int]
     queued_profiles: int
     queued_bytes: int
+    server_is_dead: bool
     last_push: LastPush | None
 
     @property
@@ -69,19 +77,22 @@ class Delivery:
         return sum(self.dropped_profiles.values())
 
 
-@dataclass(frozen=True, slots=True)
-class _Upload:
-    """One gzipped PushRequest; the profile id within stays the same through all attempts."""
-
-    body: bytes
-    born_monotonic_s: float
-
-
 class Exporter:
     """Owns the queue, the sender thread and the delivery counters of one session.
 
     ``step`` is the whole logic and needs no thread, so tests drive it with a clock of their own. The lock is
     re-entrant: a signal handler may call ``close`` on a thread that holds it.
+
+    What waits goes out oldest first, many in one request; but after a failure one at a time, and what failed
+    itself comes after what did not, so that one upload that a server chokes on holds up no other.
+
+    Args:
+        options: those of the session.
+        transport: carries the requests.
+        queue: where uploads wait; default in memory.
+        clock: monotonic seconds.
+        wall: calendar seconds, by which uploads age.
+        jitter: draws a wait between its two arguments.
     """
 
     def __init__(
@@ -89,20 +100,29 @@ class Exporter:
         options: Options,
         transport: Transport,
         *,
+        queue: Queue | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
         jitter: Callable[[float, float], float] | None = None,
     ) -> None:
         self._options = options
         self._transport = transport
+        self._wire = wire_of(options)
+        self._queue = queue if queue is not None else MemoryQueue(options.max_queued_bytes)
         self._clock = clock
+        self._wall = wall
         # Own generator: one shared with the host would be reseeded by it, and copied by fork.
-        self._jitter = jitter if jitter is not None else random.Random().uniform  # noqa: S311 - no secret
+        self._pacing = Pacing(
+            clock,
+            jitter if jitter is not None else random.Random().uniform,  # noqa: S311 - no secret
+        )
         self._changed = threading.Condition()
-        self._waiting: deque[_Upload] = deque()
-        self._sending: _Upload | None = None
-        self._attempts = 0
-        self._not_before_s = 0.0
-        self._server_asked_to_wait = False
+        self._sending: list[Upload] = []
+        self._failures_of: Counter[str] = Counter()
+        """Key -> attempts that failed with this upload in them."""
+        self._alone: set[str] = set()
+        """Uploads whose joined request was refused: each is sent by itself, to learn which one it was."""
+        self._refusals_said: set[tuple[int, str]] = set()
         self._closing_until_s: float | None = None
         self._closed = False
         self._pushed = 0
@@ -118,31 +138,30 @@ class Exporter:
 
     def submit(self, window: Window) -> None:
         """Queue a window; where the queue is full, the oldest upload makes room and is counted."""
-        labels = series_labels(self._options, window.profile_type)
-        body = push_request(labels, window.pprof, str(uuid.uuid4()))
-        upload = _Upload(zlib.compress(body, 6, wbits=31), self._clock())
+        profile_id = uuid.uuid4()
+        body = zlib.compress(self._wire.encode(self._options, window, profile_id), 6, wbits=31)
         with self._changed:
             if self._closed:
                 self._drop(DropReason.SHUTDOWN)
                 return
-            self._waiting.append(upload)
-            while self._queued_bytes() > self._options.max_queued_bytes and len(self._waiting) > 1:
-                self._waiting.popleft()
-                self._drop(DropReason.QUEUE_FULL)
+            self._queue.put(Upload(new_key(self._wall(), profile_id), body))
+            self._take_over_drops()
             self._changed.notify_all()
 
     def flush(self, deadline_s: float) -> bool:
-        """Wait until all that is queued is settled or the deadline (on the clock) passes; returns whether.
+        """Wait until all that this process has queued is settled; returns whether it is.
 
-        A back-off of our own is cut short once; a Retry-After of the server is kept.
+        Returns at the deadline (on the clock), and at once where the server counts as dead. A back-off of our
+        own is cut short once; a Retry-After of the server is kept.
         """
         with self._changed:
-            self._hurry()
-            while self._waiting or self._sending is not None:
+            self._pacing.hurry(closing=False)
+            self._changed.notify_all()
+            while self._sending or self._queue.entries(own=True):
                 left_s = deadline_s - self._clock()
-                if left_s <= 0 or self._closed:
+                if left_s <= 0 or self._closed or self._pacing.is_open:
                     return False
-                self._changed.wait(left_s)
+                self._changed.wait(min(left_s, _LOOK_AGAIN_S) if self._queue.shared else left_s)
             return True
 
     def lose(self, reason: DropReason) -> None:
@@ -150,142 +169,237 @@ class Exporter:
         with self._changed:
             self._drop(reason)
 
-    def close(self, deadline_s: float) -> None:
-        """Deliver what is queued until the deadline, count the rest as lost, end the thread.
+    def close(self, deadline_s: float) -> bool:
+        """Deliver what is queued until the deadline, end the thread; returns whether nothing is left.
 
-        Idempotent; does not wait for a server that hangs longer than the deadline says.
+        What is left is counted as lost, unless it is in a spool. Idempotent; does not wait for a server that
+        hangs longer than the deadline says.
         """
         with self._changed:
             self._closing_until_s = deadline_s
-            self._hurry()
+            self._pacing.hurry(closing=True)
+            self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(max(0.0, deadline_s - self._clock()))
         with self._changed:
-            left = len(self._waiting) + (self._sending is not None)
-            if not self._closed:
-                for _ in range(left):
-                    self._drop(DropReason.SHUTDOWN)
+            self._give_up_rest()
+            left = bool(self._sending or self._queue.entries(own=True))
             self._closed = True
-            self._waiting.clear()
-            self._sending = None
             self._changed.notify_all()
+        return not left
+
+    def forget(self) -> None:
+        """Let go of what the parent had under way; called in a fork child, touches no lock."""
+        self._queue.forget()
 
     def delivery(self) -> Delivery:
         """Return the counters as they are now."""
         with self._changed:
+            waiting = self._queue.entries()
+            in_flight = [len(upload.body) for upload in self._sending]
             return Delivery(
                 pushed_profiles=self._pushed,
                 retries=self._retries,
                 dropped_profiles=dict(self._dropped),
-                queued_profiles=len(self._waiting) + (self._sending is not None),
-                queued_bytes=self._queued_bytes(),
+                queued_profiles=len(waiting) + len(in_flight),
+                queued_bytes=sum(entry.size_bytes for entry in waiting) + sum(in_flight),
+                server_is_dead=self._pacing.is_open,
                 last_push=self._last_push,
             )
 
     def step(self) -> float | None:
-        """Attempt the oldest upload if it is time; blocks while the transport sends.
+        """Attempt what is due; blocks while the transport sends.
 
         Returns:
-            Seconds until the next attempt is due, 0.0 for at once, None where nothing is queued.
+            Seconds until the next attempt is due, 0.0 for at once, None where nothing waits for one.
         """
         with self._changed:
             wait_s = self._wait_s()
             if wait_s is None or wait_s > 0:
                 return wait_s
-            upload = self._sending = self._waiting.popleft()
+            uploads = self._sending = self._claim_next()
+            self._take_over_drops()
+            if not uploads:
+                return None
         answer: Answer | TransportError
         try:
-            answer = self._transport.send(upload.body, self._attempt_timeout_s())
+            answer = self._transport.send(
+                b"".join(upload.body for upload in uploads), self._attempt_timeout_s()
+            )
         except TransportError as error:
             answer = error
         with self._changed:
-            if self._closed:
+            # Some or all may have been given up meanwhile, because the session has ended.
+            uploads, self._sending = self._sending, []
+            if not uploads:
                 return None
-            self._sending = None
-            self._settle(upload, answer)
+            self._settle(uploads, answer)
+            self._take_over_drops()
             self._changed.notify_all()
-            return self._wait_s()
+            return None if self._closed else self._wait_s()
 
     def _run(self) -> None:
         while True:
             wait_s = self.step()
             with self._changed:
-                if self._closed or (self._closing_until_s is not None and not self._waiting):
+                if self._closed or (self._closing_until_s is not None and wait_s is None):
                     return
                 if wait_s is None or wait_s > 0:
-                    # The queue may have changed since step() looked.
-                    wait_s = self._wait_s()
-                    if wait_s is None or wait_s > 0:
-                        self._changed.wait(wait_s)
+                    # The queue may have changed since step() looked. With a spool nothing is waited for that
+                    # another process is sending.
+                    again_s = self._wait_s()
+                    if again_s is None or again_s > 0:
+                        self._changed.wait(again_s)
+                    elif wait_s is None:
+                        self._changed.wait(_LOOK_AGAIN_S)
+
+    def _waiting(self) -> list[Entry]:
+        return self._queue.entries(own=self._closing_until_s is not None)
 
     def _wait_s(self) -> float | None:
-        if not self._waiting:
+        if not self._waiting():
             return None
-        wait_s = max(0.0, self._not_before_s - self._clock())
+        wait_s = self._pacing.wait_s
         if self._closing_until_s is not None and self._clock() + wait_s >= self._closing_until_s:
             # There will be no further attempt, so waiting would only hold up the host's exit.
-            for _ in range(len(self._waiting)):
-                self._drop(DropReason.SHUTDOWN)
-            self._waiting.clear()
+            self._give_up_rest()
             return None
         return wait_s
+
+    def _claim_next(self) -> list[Upload]:
+        """Claim what the next request is to carry. The lock is held."""
+        now_unix_s = self._wall()
+        waiting = []
+        for entry in self._waiting():
+            if now_unix_s - born_unix_s_of(entry.key) > self._options.max_queued_age_s:
+                self._discard(entry.key)
+                self._drop(DropReason.EXPIRED)
+            else:
+                waiting.append(entry)
+        waiting.sort(key=lambda entry: (self._failures_of[entry.key], entry.key))
+        claimed: list[Upload] = []
+        for entry in waiting:
+            if claimed and not self._may_join(claimed, entry):
+                break
+            upload = self._queue.claim(entry.key)
+            if upload is not None:
+                claimed.append(upload)
+        return claimed
+
+    def _may_join(self, claimed: list[Upload], entry: Entry) -> bool:
+        return (
+            self._wire.joinable
+            and self._pacing.failures == 0
+            and not self._alone & {entry.key, claimed[0].key}
+            and self._failures_of[entry.key] == self._failures_of[claimed[0].key]
+            and sum(len(upload.body) for upload in claimed) + entry.size_bytes <= _JOINED_MAX_BYTES
+            and sum(upload.unpacked_bytes for upload in claimed) <= _JOINED_MAX_UNPACKED_BYTES
+        )
 
     def _attempt_timeout_s(self) -> float:
         if self._closing_until_s is None:
             return self._options.timeout_s
         return max(0.05, min(self._options.timeout_s, self._closing_until_s - self._clock()))
 
-    def _settle(self, upload: _Upload, answer: Answer | TransportError) -> None:
-        """Decide over an upload after one attempt. The lock is held."""
+    def _settle(self, uploads: list[Upload], answer: Answer | TransportError) -> None:
+        """Decide over the uploads of one request. The lock is held."""
         if isinstance(answer, TransportError):
-            self._last_push = LastPush(None, str(answer), time.time())
-            warn("no answer", "push to %s: %s", self._options.server_url, answer)
-            if self._closing_until_s is not None and not answer.connected:
-                self._drop(DropReason.SHUTDOWN)
-            else:
-                self._retry(upload, None)
+            self._last_push = LastPush(None, str(answer), self._wall())
+            if not self._pacing.is_open:
+                warn("no answer", "push to %s: %s", self._options.server_url, answer)
+            self._retry(uploads, None, hopeless=self._closing_until_s is not None and not answer.connected)
             return
-        self._last_push = LastPush(answer.status, answer.words, time.time())
+        self._last_push = LastPush(answer.status, answer.words, self._wall())
         if 200 <= answer.status < 300:
-            self._pushed += 1
-            self._attempts = 0
-            self._not_before_s = 0.0
-            return
-        cause = f"status {answer.status}"
-        if answer.status in _RETRIED_4XX or (answer.status >= 500 and answer.status not in _FINAL_5XX):
-            warn(cause, "%s answered %d: %s", self._options.server_url, answer.status, answer.words)
-            self._retry(upload, answer.retry_after_s)
-            return
-        reason = DropReason.UNAUTHORIZED if answer.status in (401, 403) else DropReason.REJECTED
-        warn(cause, "%s refused a profile, %d: %s", self._options.server_url, answer.status, answer.words)
-        self._attempts = 0
-        self._drop(reason)
-
-    def _retry(self, upload: _Upload, retry_after_s: float | None) -> None:
-        now_s = self._clock()
-        if now_s - upload.born_monotonic_s > _MAX_AGE_S:
-            self._drop(DropReason.EXPIRED)
-            return
-        if self._queued_bytes() + len(upload.body) > self._options.max_queued_bytes and self._waiting:
-            self._drop(DropReason.QUEUE_FULL)
+            self._succeed(uploads)
+        elif answer.status in _RETRIED_4XX or (answer.status >= 500 and answer.status not in _FINAL_5XX):
+            if not self._pacing.is_open:
+                cause = f"status {answer.status}"
+                warn(cause, "%s answered %d: %s", self._options.server_url, answer.status, answer.words)
+            self._retry(uploads, answer.retry_after_s)
         else:
-            self._waiting.appendleft(upload)
+            self._refuse(uploads, answer)
+
+    def _succeed(self, uploads: list[Upload]) -> None:
+        if self._pacing.is_open:
+            info(
+                "%s takes profiles again, after %.0f s and %d attempts",
+                self._options.server_url,
+                self._pacing.failing_for_s,
+                self._pacing.failures,
+            )
+        self._pacing.succeeded()
+        self._refusals_said.clear()
+        self._pushed += len(uploads)
+        self._discard(*(upload.key for upload in uploads))
+
+    def _retry(self, uploads: list[Upload], retry_after_s: float | None, *, hopeless: bool = False) -> None:
+        """Let the uploads wait for another attempt; ``hopeless``: the session ends, and nobody is there."""
+        if self._pacing.failed(retry_after_s):
+            warn(
+                f"dead {self._options.server_url}",
+                "%s has failed %d times in a row; profiles wait, and this is the last line until it is back",
+                self._options.server_url,
+                self._pacing.failures,
+            )
+        for upload in uploads:
+            self._failures_of[upload.key] += 1
+            self._queue.release(upload.key)
+        if hopeless:
+            self._closing_until_s = self._clock()
+        else:
             self._retries += 1
-        ceiling_s = min(_BACKOFF_MAX_S, _BACKOFF_BASE_S * 2.0 ** min(self._attempts, 16))
-        self._attempts += 1
-        self._server_asked_to_wait = retry_after_s is not None
-        self._not_before_s = now_s + max(self._jitter(0.0, ceiling_s), retry_after_s or 0.0)
 
-    def _hurry(self) -> None:
-        if not self._server_asked_to_wait:
-            self._not_before_s = 0.0
-        self._changed.notify_all()
+    def _refuse(self, uploads: list[Upload], answer: Answer) -> None:
+        """Give up what a second attempt would not change; of a joined request each part gets one."""
+        self._pacing.succeeded()
+        unauthorized = answer.status in (401, 403)
+        if len(uploads) > 1 and not unauthorized:
+            for upload in uploads:
+                self._alone.add(upload.key)
+                self._queue.release(upload.key)
+            return
+        said = (answer.status, answer.words)
+        if said not in self._refusals_said:
+            self._refusals_said.add(said)
+            warn(
+                f"refused {said}",
+                "%s refused a profile, %d: %s; it is dropped, as are others with the same answer",
+                self._options.server_url,
+                answer.status,
+                answer.words,
+            )
+        reason = DropReason.TOO_LARGE if answer.status == 413 else DropReason.REJECTED
+        for _ in uploads:
+            self._drop(DropReason.UNAUTHORIZED if unauthorized else reason)
+        self._discard(*(upload.key for upload in uploads))
 
-    def _queued_bytes(self) -> int:
-        sending = len(self._sending.body) if self._sending is not None else 0
-        return sending + sum(len(upload.body) for upload in self._waiting)
+    def _discard(self, *keys: str) -> None:
+        for key in keys:
+            self._queue.discard(key)
+            self._alone.discard(key)
+            self._failures_of.pop(key, None)
+
+    def _give_up_rest(self) -> None:
+        """At the end of the session, count what will not be sent; what is on disk is for the next one."""
+        if self._closed:
+            return
+        left = [entry.key for entry in self._queue.entries(own=True)]
+        left += [upload.key for upload in self._sending]
+        lost = set(filter(self._queue.is_perishable, left))
+        for key in lost:
+            self._discard(key)
+            self._drop(DropReason.SHUTDOWN)
+        self._sending = [upload for upload in self._sending if upload.key not in lost]
+
+    def _take_over_drops(self) -> None:
+        """Count what the queue has given up."""
+        while self._queue.dropped:
+            reason, count = self._queue.dropped.popitem()
+            for _ in range(count):
+                self._drop(DropReason(reason))
 
     def _drop(self, reason: DropReason) -> None:
         self._dropped[str(reason)] += 1
-        if reason is not DropReason.SHUTDOWN:
+        if reason in (DropReason.QUEUE_FULL, DropReason.SPOOL_FULL, DropReason.EXPIRED):
             warn(f"dropped {reason}", "a profile was dropped: %s", reason)

@@ -6,23 +6,27 @@ import contextlib
 import email.utils
 import encodings.idna  # noqa: F401 - resolving a host name imports it; that could dead-lock in a fork child
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flamewire._version import __version__
+from flamewire.export.wires import wire_of
 
 if TYPE_CHECKING:
     import requests
 
     from flamewire.config import Options
 
-__all__ = ["PUSH_PATH", "Answer", "RequestsTransport", "Transport", "TransportError", "open_session"]
+__all__ = ["Answer", "RequestsTransport", "Transport", "TransportError", "open_session"]
 
-PUSH_PATH: Final = "/push.v1.PusherService/Push"
 _MAX_ANSWER_BYTES: Final = 64 * 1024
+_USER_INFO: Final = re.compile(r"//[^/@\s]*@")
+_SHORTEST_SECRET: Final = 4
+"""A shorter one would blot out half of the words, and is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class TransportError(Exception):
 
 
 class Transport(Protocol):
-    """Carries a gzipped PushRequest to the server."""
+    """Carries a gzipped request to the server."""
 
     def send(self, body: bytes, timeout_s: float) -> Answer:
         """Push once; blocks for up to about ``timeout_s`` for the connection and as long for each read.
@@ -57,8 +61,8 @@ class Transport(Protocol):
 
 
 class RequestsTransport:
-    """Pushes over HTTP/1.1 with ``requests``; proxies and CA bundles come from the usual environment
-    variables.
+    """Pushes over HTTP/1.1 with ``requests``; where the options name no proxy and no CA bundle, the usual
+    environment variables do.
 
     ``requests`` is imported by the constructor, so on the thread that calls ``start()``: an import on a
     background thread could meet a lock that a fork left behind.
@@ -69,7 +73,8 @@ class RequestsTransport:
 
         self._requests = requests
         self._options = options
-        self._url = options.server_url + PUSH_PATH
+        self._url = options.server_url + wire_of(options).path
+        self._unsaid = _secrets(options)
         self._session = open_session(options)
 
     def send(self, body: bytes, timeout_s: float) -> Answer:
@@ -83,28 +88,56 @@ class RequestsTransport:
                 ) as response,
             ):
                 text = response.raw.read(_MAX_ANSWER_BYTES, decode_content=True)
-                return _answer(response, text)
+                answer = _answer(response, text)
+                return replace(answer, words=self._without_secrets(answer.words))
         except requests.exceptions.ConnectTimeout as error:
-            raise TransportError(_words(error, "no connection in time"), connected=False) from error
+            raise self._error(error, "no connection in time", connected=False) from error
         except requests.exceptions.Timeout as error:
-            raise TransportError(_words(error, "no answer in time"), connected=True) from error
+            raise self._error(error, "no answer in time", connected=True) from error
         except requests.exceptions.ConnectionError as error:
             refused = isinstance(_root(error), ConnectionRefusedError)
-            raise TransportError(_words(error, "no connection"), connected=not refused) from error
+            raise self._error(error, "no connection", connected=not refused) from error
         except Exception as error:
             # urllib3 and ssl let some of their own errors through while the answer is read.
-            raise TransportError(_words(error, "push failed"), connected=True) from error
+            raise self._error(error, "push failed", connected=True) from error
 
     def fresh(self) -> RequestsTransport:
         """Return a new transport; in a fork child the old one's sockets belong to the parent."""
         return RequestsTransport(self._options)
 
+    def _error(self, error: BaseException, what: str, *, connected: bool) -> TransportError:
+        return TransportError(self._without_secrets(_words(error, what)), connected=connected)
+
+    def _without_secrets(self, words: str) -> str:
+        """Blot out credentials that a server or a proxy repeats (SDK-005)."""
+        for secret in self._unsaid:
+            words = words.replace(secret, "(secret)")
+        return _USER_INFO.sub("//(secret)@", words)
+
 
 def open_session(options: Options) -> requests.Session:
-    """Return a session of ``requests`` that sends the headers and credentials of every push."""
+    """Return a session of ``requests`` with headers, credentials, proxy and certificates of every push."""
     import requests
 
-    session = requests.Session()
+    class OwnSession(requests.Session):
+        """Lets the options outweigh the environment, which ``requests`` puts before a session's settings."""
+
+        def merge_environment_settings(
+            self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+        ) -> Any:
+            merged: dict[str, Any] = {
+                **super().merge_environment_settings(url, proxies, stream, verify, cert)
+            }
+            if options.proxy_url is not None:
+                merged["proxies"] = {"http": options.proxy_url, "https": options.proxy_url}
+            if options.ca_file is not None:
+                merged["verify"] = options.ca_file
+            if options.client_cert_file is not None:
+                key = options.client_key_file
+                merged["cert"] = options.client_cert_file if key is None else (options.client_cert_file, key)
+            return merged
+
+    session = OwnSession()
     session.headers.clear()
     session.headers.update(_headers(options))
     # An auth object of our own: otherwise requests looks into ~/.netrc and may replace the Authorization.
@@ -116,7 +149,7 @@ def _headers(options: Options) -> dict[str, str]:
     headers = {
         "User-Agent": f"flamewire-python/{__version__}",
         "Accept": "application/proto, application/json",
-        "Content-Type": "application/proto",
+        "Content-Type": wire_of(options).content_type,
         "Content-Encoding": "gzip",
         "Connection": "keep-alive",
     }
@@ -124,6 +157,14 @@ def _headers(options: Options) -> dict[str, str]:
         headers["X-Scope-OrgID"] = options.tenant_id
     headers.update(options.http_headers)
     return headers
+
+
+def _secrets(options: Options) -> list[str]:
+    given = [options.auth_token, options.basic_auth_password, *options.http_headers.values()]
+    authorization = _authorize(options).value
+    if authorization is not None:
+        given.append(authorization.partition(" ")[2])
+    return [secret for secret in given if secret is not None and len(secret) >= _SHORTEST_SECRET]
 
 
 @contextlib.contextmanager
@@ -148,16 +189,16 @@ class _authorize:  # noqa: N801 - requests calls it like a function
     def __init__(self, options: Options) -> None:
         from requests.auth import _basic_auth_str
 
-        self._value: str | None = None
+        self.value: str | None = None
         if options.auth_token is not None:
-            self._value = f"Bearer {options.auth_token}"
+            self.value = f"Bearer {options.auth_token}"
         elif options.basic_auth_user is not None and options.basic_auth_password is not None:
             user, password = options.basic_auth_user.encode(), options.basic_auth_password.encode()
-            self._value = _basic_auth_str(user, password)
+            self.value = _basic_auth_str(user, password)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._value is not None:
-            request.headers["Authorization"] = self._value
+        if self.value is not None:
+            request.headers["Authorization"] = self.value
         return request
 
 

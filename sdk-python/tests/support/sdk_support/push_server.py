@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -20,13 +21,19 @@ DEADLINE_S = 30.0
 
 @dataclass(frozen=True)
 class Reply:
-    """One scripted answer. ``hang`` answers only when the server closes, ``reset`` cuts the connection."""
+    """One scripted answer. ``hang`` answers only when the server closes, ``reset`` cuts the connection,
+    ``delay_s`` is how long the answer takes."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     hang: bool = False
     reset: bool = False
+    delay_s: float = 0.0
+
+    @property
+    def acknowledges(self) -> bool:
+        return 200 <= self.status < 300 and not self.hang and not self.reset
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Request:
     headers: dict[str, str]
     body: bytes
     monotonic_s: float
+    reply: Reply = Reply()
 
     @property
     def pushes(self) -> list[Push]:
@@ -43,10 +51,25 @@ class Request:
 
 
 class PushServer:
-    """Answers with the script's replies in order, then with 200."""
+    """Answers with the script's replies in order, then with ``fallback``.
 
-    def __init__(self, *script: Reply) -> None:
+    Args:
+        script: the first answers.
+        fallback: all further ones.
+        tls: speak HTTPS with this.
+        port: where to listen; default a free one.
+    """
+
+    def __init__(
+        self,
+        *script: Reply,
+        fallback: Reply = Reply(),
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
+    ) -> None:
         self.script = deque(script)
+        self.fallback = fallback
+        self._scheme = "https" if tls is not None else "http"
         self.requests: list[Request] = []
         self._changed = threading.Condition()
         self._closing = threading.Event()
@@ -68,18 +91,37 @@ class PushServer:
             def handle_error(self, *_: Any) -> None:
                 """A client that is killed in mid-request is what some tests are about."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+            def finish_request(self, request: Any, client_address: Any) -> None:
+                # The handshake here and not at accept: a client that refuses us would end the server.
+                if tls is None:
+                    super().finish_request(request, client_address)
+                    return
+                with tls.wrap_socket(request, server_side=True) as secured:
+                    super().finish_request(secured, client_address)
+
+        self._server = Server(("127.0.0.1", port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
 
     @property
     def pushes(self) -> list[Push]:
         """Everything received, answered with success or not."""
         with self._changed:
             return [push for request in self.requests for push in request.pushes]
+
+    @property
+    def acknowledged(self) -> list[Push]:
+        """What was answered with success."""
+        with self._changed:
+            requests = [request for request in self.requests if request.reply.acknowledges]
+        return [push for request in requests for push in request.pushes]
 
     def wait_for(self, condition: Callable[[PushServer], bool], deadline_s: float = DEADLINE_S) -> None:
         end_s = time.monotonic() + deadline_s
@@ -102,11 +144,13 @@ class PushServer:
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         client = handler.client_address
-        request = Request(client, handler.path, dict(handler.headers), body, time.monotonic())
         with self._changed:
-            reply = self.script.popleft() if self.script else Reply()
-            self.requests.append(request)
+            reply = self.script.popleft() if self.script else self.fallback
+            now_s = time.monotonic()
+            self.requests.append(Request(client, handler.path, dict(handler.headers), body, now_s, reply))
             self._changed.notify_all()
+        if reply.delay_s:
+            self._closing.wait(reply.delay_s)
         if reply.hang:
             self._closing.wait(DEADLINE_S)
             handler.close_connection = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 
 import pytest
 from sdk_support.pprof_reader import read_push
@@ -62,7 +63,7 @@ def window(value: int = 10_000_000) -> Window:
 
 def exporter(transport: ScriptedTransport, clock: Clock, **given: object) -> Exporter:
     # The jitter takes the upper bound, so that back-off is exact here.
-    return Exporter(options(**given), transport, clock=clock, jitter=lambda _low, high: high)
+    return Exporter(options(**given), transport, clock=clock, wall=clock, jitter=lambda _low, high: high)
 
 
 def test_a_window_arrives_as_one_series_with_its_labels_and_an_id() -> None:
@@ -101,7 +102,7 @@ def test_a_passing_failure_is_tried_again_with_the_same_id(status: int) -> None:
         (400, "rejected"),
         (401, "unauthorized"),
         (403, "unauthorized"),
-        (413, "rejected"),
+        (413, "too_large"),
         (302, "rejected"),
         (501, "rejected"),
     ],
@@ -238,3 +239,142 @@ def test_one_cause_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> 
         export.step()
         clock.now_s += 60
     assert len([record for record in caplog.records if "507" in record.getMessage()]) == 1
+
+
+def values(body: bytes) -> list[int]:
+    return [push.profile.total for push in read_push(gzip.decompress(body))]
+
+
+def test_what_has_waited_goes_out_in_one_request_oldest_first() -> None:
+    transport, clock = ScriptedTransport(), Clock()
+    export = exporter(transport, clock)
+    for value in (1, 2, 3):
+        export.submit(window(value))
+        clock.now_s += 10
+    assert export.step() is None
+    assert [values(body) for body in transport.bodies] == [[1, 2, 3]]
+    assert export.delivery().pushed_profiles == 3
+
+
+def test_a_request_that_is_too_large_goes_again_in_parts_and_only_the_culprit_is_lost() -> None:
+    transport, clock = ScriptedTransport(Answer(413, "too large"), Answer(200, ""), Answer(413, "")), Clock()
+    export = exporter(transport, clock)
+    for value in (1, 2, 3):
+        export.submit(window(value))
+        clock.now_s += 10
+    for _ in range(4):
+        export.step()
+    assert [values(body) for body in transport.bodies] == [[1, 2, 3], [1], [2], [3]]
+    delivery = export.delivery()
+    assert (delivery.pushed_profiles, delivery.dropped_profiles) == (2, {"too_large": 1})
+
+
+def test_requests_are_joined_up_to_what_proxies_let_pass() -> None:
+    transport, clock = ScriptedTransport(), Clock()
+    export = exporter(transport, clock)
+    for _ in range(3):
+        noise = Window("cpu", random.Random(1).randbytes(300_000), 1, 2, 1)
+        export.submit(noise)
+        clock.now_s += 10
+    while export.step() == 0:
+        pass
+    assert [len(body) > 500_000 for body in transport.bodies] == [False] * 3
+    assert export.delivery().pushed_profiles == 3
+
+
+def test_what_a_server_chokes_on_holds_up_nothing_else() -> None:
+    class Choking(ScriptedTransport):
+        def send(self, body: bytes, timeout_s: float) -> Answer:
+            super().send(body, timeout_s)
+            return Answer(500, "oops") if 1 in values(body) else Answer(200, "OK")
+
+    transport, clock = Choking(), Clock()
+    export = exporter(transport, clock)
+    export.submit(window(1))
+    for value in range(2, 6):
+        wait_s = export.step()
+        clock.now_s += wait_s or 0.0
+        export.submit(window(value))
+        clock.now_s += 1.0
+        export.step()
+    delivery = export.delivery()
+    assert (delivery.pushed_profiles, delivery.queued_profiles, delivery.dropped_profiles) == (4, 1, {})
+
+
+def test_after_a_failure_a_single_upload_is_sent_to_try() -> None:
+    transport, clock = ScriptedTransport(Answer(503, "busy")), Clock()
+    export = exporter(transport, clock)
+    for value in (1, 2, 3):
+        export.submit(window(value))
+        clock.now_s += 10
+    clock.now_s += export.step() or 0.0
+    while export.step() == 0:
+        pass
+    assert [len(values(body)) for body in transport.bodies] == [3, 1, 2]
+    assert export.delivery().pushed_profiles == 3
+
+
+def test_nobody_waits_for_a_server_that_counts_as_dead_but_the_end_of_the_session() -> None:
+    transport, clock = ScriptedTransport(*[TransportError("no answer", connected=True)] * 5), Clock()
+    export = exporter(transport, clock)
+    export.submit(window())
+    for failures in range(1, 6):
+        assert export.delivery().server_is_dead is False, failures
+        clock.now_s += export.step() or 0.0
+    assert export.delivery().server_is_dead
+    clock.now_s -= 1.0
+    assert not export.flush(clock.now_s + 3600), "it is told at once"
+    assert export.step() == 1.0, "a flush does not cut the wait short"
+    export.close(clock.now_s + 2.0)
+    assert len(transport.bodies) == 5
+
+
+def test_a_server_that_is_back_gets_everything_and_is_trusted_again() -> None:
+    transport, clock = ScriptedTransport(*[Answer(503, "")] * 6), Clock()
+    export = exporter(transport, clock)
+    for value in range(1, 7):
+        export.submit(window(value))
+        clock.now_s += export.step() or 0.0
+    while export.step() == 0:
+        pass
+    delivery = export.delivery()
+    assert (delivery.server_is_dead, delivery.pushed_profiles, delivery.retries) == (False, 6, 6)
+    assert export.flush(clock.now_s)
+
+
+def test_a_dead_server_is_logged_a_few_times_and_its_return_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "flamewire")
+    transport, clock = ScriptedTransport(*[TransportError("refused", connected=False)] * 200), Clock()
+    export = exporter(transport, clock, server_url="http://dead-and-back", max_queued_age_s=604_800)
+    export.submit(window())
+    for _ in range(201):
+        clock.now_s += export.step() or 0.0
+    lines = [record.getMessage() for record in caplog.records if "dead-and-back" in record.getMessage()]
+    assert len(lines) <= 7
+    assert "has failed 5 times in a row" in lines[-2]
+    assert "takes profiles again, after" in lines[-1]
+
+
+def test_a_refusal_is_logged_once_with_the_words_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    transport, clock = (
+        ScriptedTransport(*[Answer(403, "not your tenant")] * 3, Answer(403, "expired")),
+        Clock(),
+    )
+    export = exporter(transport, clock)
+    for _ in range(4):
+        export.submit(window())
+        export.step()
+        clock.now_s += 3600
+    lines = [record.getMessage() for record in caplog.records if "refused a profile" in record.getMessage()]
+    assert [("not your tenant" in line, "expired" in line) for line in lines] == [
+        (True, False),
+        (False, True),
+    ]
+    assert export.delivery().dropped_profiles == {"unauthorized": 4}
+
+
+def test_a_retry_after_beyond_all_reason_is_cut_to_what_profiles_live() -> None:
+    transport, clock = ScriptedTransport(Answer(503, "", retry_after_s=1e9)), Clock()
+    export = exporter(transport, clock)
+    export.submit(window())
+    assert export.step() == 3600.0
