@@ -99,9 +99,13 @@ static void on_profile_signal(int number, siginfo_t *info, void *context) {
                     }
                 }
                 fw_sample(slot, direct, now_ns, NULL, 0, 0);
-                /* A millisecond means that the thread was preempted in here: that time is not the handler's. */
+                /* After a millisecond the thread was preempted in here, or the stack is deep and each read a system call:
+                 * its own clock, which costs one too, knows. */
                 uint64_t spent_ns = fw_clock_ns(CLOCK_MONOTONIC) - begin_ns;
-                atomic_fetch_add_explicit(&fw.handler_ns, spent_ns < 1000000 ? spent_ns : 0, memory_order_relaxed);
+                if (spent_ns >= 1000000) {
+                    spent_ns = fw_clock_ns(CLOCK_THREAD_CPUTIME_ID) - now_ns;
+                }
+                atomic_fetch_add_explicit(&fw.handler_ns, spent_ns, memory_order_relaxed);
             }
             atomic_store(&slot->busy, 0);
         }

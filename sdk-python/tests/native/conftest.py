@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,12 +25,13 @@ def sampler() -> Iterator[None]:
 
 @pytest.fixture
 def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a script in an interpreter of its own, with a deadline."""
+    """Runs a script in an interpreter of its own, with a deadline; it may import `sdk_support`."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")}
 
-    def run(source: str, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(source: str, *arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
         script = tmp_path / "script.py"
         script.write_text(source)
         command = [sys.executable, "-X", "dev", "-W", "ignore", str(script), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env=environment)
 
     return run

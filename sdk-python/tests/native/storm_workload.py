@@ -5,7 +5,7 @@ Usage: python storm_workload.py SECONDS SIGNALS_PER_SECOND [faulthandler]
 With `faulthandler`, that module takes SIGSEGV after the sampler did, so that all reads go by system call.
 
 The legal pairs are learned with sys.setprofile() before. A second process sends the signals, so that the GIL
-does not pace them. Prints one JSON line.
+does not pace them. After SECONDS it goes on until it has 500 samples for each of them. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -193,21 +193,21 @@ class Rounds:
         return self.left < 0
 
 
-class Deadline:
-    """True after a moment of the monotonic clock."""
+class Over:
+    """True when it was set so; no Event, whose frames would be pairs to learn."""
 
-    def __init__(self, end_s: float) -> None:
-        self.end_s = end_s
+    def __init__(self) -> None:
+        self.now = False
 
     def __call__(self) -> bool:
-        return time.monotonic() > self.end_s
+        return self.now
 
 
 def learn() -> set[tuple[Key, Key]]:
     # Creating a coroutine is no call to sys.setprofile, but its frame runs for a moment.
     created_in = next(code for code in gathered.__code__.co_consts if isinstance(code, CodeType))
     known = {
-        (key(worker.__code__), key(Deadline.__call__.__code__)),
+        (key(worker.__code__), key(Over.__call__.__code__)),
         (key(run_async.__code__), key(gathered.__code__)),
     }
     pairs: set[tuple[Key, Key]] = known | {(key(created_in), key(step.__code__))}
@@ -234,18 +234,19 @@ def main() -> None:
         faulthandler.enable()
     hooked = threading.Thread._bootstrap_inner
     threading.Thread._bootstrap_inner = _native.ThreadHook(hooked)
-    end = time.monotonic() + seconds
-    threads = [threading.Thread(target=worker, args=(work, Deadline(end))) for work in WORKERS]
+    over, end = Over(), time.monotonic() + seconds
+    threads = [threading.Thread(target=worker, args=(work, over)) for work in WORKERS]
     for thread in threads:
         thread.start()
     own = threading.get_native_id()
     sender = subprocess.Popen([sys.executable, "-c", _SENDER, str(os.getpid()), str(rate), str(own)])
     windows = []
-    while time.monotonic() < end:
+    while time.monotonic() < end or _native.stats()["samples_gathered"] < 500 * seconds:
         time.sleep(0.01)
         _native.poll()
         if len(windows) < seconds / 2 and time.monotonic() > end - seconds + 2 * len(windows):
             windows.append(_native.take_window())
+    over.now = True
     for thread in threads:
         thread.join()
     sender.terminate()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from sdk_support.pprof_reader import read_profile
+from sdk_support.shares import until_sampled
 
 from flamewire import _native
 from flamewire.config import Options
@@ -45,17 +46,20 @@ def test_auto_takes_the_native_engine() -> None:
 
 
 def test_windows_and_counters(engine: NativeEngine) -> None:
-    spin_for(0.3)
-    engine.poll()
+    engine.take_windows()
+    began_ns = time.thread_time_ns()
+    for _ in until_sampled(20):
+        spin_for(0.02)
     (window,) = engine.take_windows()
+    used_ns = time.thread_time_ns() - began_ns
     assert window.profile_type == "cpu"
     assert window.sample_count >= 20
-    assert read_profile(window.pprof).cpu_of("spin_for") == pytest.approx(0.3e9, rel=0.1)
+    assert read_profile(window.pprof).cpu_of("test_windows_and_counters") == pytest.approx(used_ns, rel=0.1)
     stats = engine.stats()
     assert stats.samples_gathered == window.sample_count
     assert stats.threads >= 1
     assert stats.own_cpu_ns > 0
-    assert stats.dropped == {}
+    assert not stats.dropped.keys() - {"overhead_limit"}
 
 
 def test_polls_come_sooner_while_a_ring_fills_up(
@@ -69,8 +73,11 @@ def test_polls_come_sooner_while_a_ring_fills_up(
 
 def test_poll_tells_how_full_the_fullest_ring_was(engine: NativeEngine) -> None:
     _native.poll()
-    spin_for(0.2)
-    assert 0 < _native.poll() < 0.5
+    for _ in range(1000):
+        spin_for(0.02)
+        if fullness := _native.poll():
+            break
+    assert 0 < fullness < 0.5
 
 
 def test_stop_returns_the_last_window_once(engine: NativeEngine) -> None:
