@@ -37,6 +37,7 @@ LINKS = STATE / "interpreters"
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 SDK, SERVER = ROOT / "sdk-python", ROOT / "server"
+SUITE = ROOT / "conformance"
 UI, RUST = SERVER / "ui", SERVER / "native"
 DISTRIBUTIONS = {SDK: "flamewire", SERVER: "flamewire_server"}
 NOT_BUILT = {"tests", "e2e", "benchmarks", "examples", "conformance"}
@@ -47,7 +48,7 @@ nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
-nox.options.sessions = ["lint", "types", "protocol", "sdk", "server", "ui", "e2e"]
+nox.options.sessions = ["lint", "types", "protocol", "sdk", "server", "ui", "e2e", "conformance-quick"]
 
 os.environ["PATH"] = f"{LINKS}{os.pathsep}{os.environ['PATH']}"
 os.environ.pop("PYTHONPATH", None)
@@ -317,6 +318,26 @@ def e2e(session: nox.Session) -> None:
     pytest(session, str(SERVER / "tests" / "e2e"))
 
 
+def suite_command(session: nox.Session) -> tuple[list[str], list[str]]:
+    """Install the conformance suite beside our SDK and server; returns its command and its folders."""
+    install(session, "conformance", wheels=(SDK, SERVER))
+    session.install("--quiet", "--no-deps", "--force-reinstall", str(SUITE))
+    spec = ["--spec", str(ROOT / "protocol" / "spec")]
+    folders = ["--suite", str(SUITE), "--targets", str(SUITE / "targets"), *spec]
+    results = ["--out", str(STATE / "conformance"), "--state", str(STATE / "conformance-targets")]
+    return ["python", "-m", "flamewire_conformance", *folders], results
+
+
+@nox.session(name="conformance-quick", requires=["wheel-sdk", "wheel-server"])
+def conformance_quick(session: nox.Session) -> None:
+    """Test the conformance suite on what is broken on purpose, and our server with it."""
+    command, results = suite_command(session)
+    session.run(*command, "validate")
+    session.run(*command, "golden", "--check", "--to", str(ROOT / "protocol" / "golden"))
+    pytest(session, str(SUITE / "tests"))
+    session.run(*command, "run", *results, "--require-all", "--target", "server")
+
+
 # On request
 
 
@@ -342,16 +363,14 @@ def build(session: nox.Session) -> None:
         session.log(f"{wheel.relative_to(ROOT)} {wheel.stat().st_size:,} bytes")
 
 
-@nox.session(default=False, requires=["wheel-sdk"])
+@nox.session(default=False, requires=["wheel-sdk", "wheel-server"])
 def conformance(session: nox.Session) -> None:
-    """Judge SDKs by what they put on the wire (`-- --target official-python`: others than ours)."""
-    install(session, "conformance", wheels=(SDK,))
-    session.install("--quiet", "--no-deps", "--force-reinstall", str(ROOT / "conformance"))
-    suite = ["--suite", str(ROOT / "conformance"), "--targets", str(ROOT / "conformance" / "targets")]
-    command = ["python", "-m", "flamewire_conformance", *suite, "--spec", str(ROOT / "protocol" / "spec")]
-    session.run(*command, "validate")
-    results = ["--out", str(STATE / "conformance"), "--state", str(STATE / "conformance-targets")]
-    session.run(*command, "run", *results, *(session.posargs or ["--target", "python"]))
+    """Judge every SDK and server by the conformance suite (`-- --target official-go`: some of them)."""
+    command, results = suite_command(session)
+    session.run(*command, "run", *results, *session.posargs)
+    out = STATE / "conformance"
+    pages = ["--to", str(out / "report.md"), "--html", str(out / "report.html")]
+    session.run(*command, "report", str(out / "matrix.json"), *pages)
 
 
 @nox.session(default=False, requires=["wheel-sdk", "wheel-server"])

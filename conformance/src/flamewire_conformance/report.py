@@ -1,21 +1,30 @@
-"""Results as files: matrix.json is the source, matrix.md and docs/conformance.md are made from it."""
+"""Results as data: matrix.json is the source, matrix.md and docs/conformance.md are made from it."""
 
 from __future__ import annotations
 
 import datetime
 import json
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from flamewire_conformance import __version__
-from flamewire_conformance.cases import Case
+from flamewire_conformance.cases import Case, Suite
 from flamewire_conformance.errors import SuiteError
 from flamewire_conformance.runner import State, TargetResult
 
-__all__ = ["markdown", "matrix", "merge", "read_matrix", "uncovered", "write_junit"]
+__all__ = ["INTRODUCTION", "markdown", "matrix", "merge", "read_matrix", "summary", "without_alien_cases"]
+
+INTRODUCTION = """# Conformance
+
+Made by `flamewire-conformance report` from the results of `nox -s conformance`; do not edit. *fails*: it
+does not keep the promise, as its list of known failures says with a reason. *no*: it does not claim to.
+*not run* is no pass. A case is judged by what was on the wire, against the CPU time that the program itself
+measured. How to run the cases on another profiler or server: [guide](guide/conformance.md).
+
+"""
 
 _FORMAT = 1
 _SIGNS = {
@@ -34,6 +43,7 @@ def matrix(results: Sequence[TargetResult]) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "suite": __version__,
+        "commit": _commit(),
         "cases": {
             case.id: {"text": case.text, "level": case.level, "spec": list(case.spec)}
             for case in sorted(cases.values(), key=lambda one: one.id)
@@ -60,6 +70,16 @@ def matrix(results: Sequence[TargetResult]) -> dict[str, Any]:
     }
 
 
+def _commit() -> str:
+    """Return the commit of the working folder, marked where it was changed; empty outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()
+
+
 def read_matrix(path: Path) -> dict[str, Any]:
     """Read a matrix.json.
 
@@ -79,11 +99,13 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Put matrices of single targets together; of a target that stands in several, the last one counts.
 
     Raises:
-        SuiteError: they come from different versions of the suite.
+        SuiteError: they come from different versions of the suite, or from different commits.
     """
-    if len({part["suite"] for part in parts}) != 1:
-        raise SuiteError("the matrices come from different versions of the suite")
-    merged: dict[str, Any] = {"format": _FORMAT, "suite": parts[0]["suite"], "cases": {}, "targets": {}}
+    for what in ("suite", "commit"):
+        if len(found := {str(part.get(what, "")) for part in parts}) != 1:
+            raise SuiteError(f"the matrices are of different {what}s: {', '.join(sorted(found))}")
+    merged: dict[str, Any] = {key: parts[0].get(key, "") for key in ("format", "suite", "commit")}
+    merged |= {"cases": {}, "targets": {}}
     for part in parts:
         merged["cases"].update(part["cases"])
         merged["targets"].update(part["targets"])
@@ -91,20 +113,22 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def uncovered(matrix_: Mapping[str, Any], sentences: Mapping[str, str]) -> list[str]:
-    """Return the numbers of the MUST sentences that no case names."""
-    named = {number for case in matrix_["cases"].values() for number in case["spec"]}
-    return sorted(number for number, level in sentences.items() if level == "MUST" and number not in named)
+def without_alien_cases(data: dict[str, Any], suite: Suite) -> dict[str, Any]:
+    """Leave out cases that the suite no longer has."""
+    known = {case.id for case in suite.cases}
+    data["cases"] = {case_id: case for case_id, case in data["cases"].items() if case_id in known}
+    for target in data["targets"].values():
+        target["cells"] = {case_id: cell for case_id, cell in target["cells"].items() if case_id in known}
+    return data
 
 
-def markdown(matrix_: Mapping[str, Any]) -> str:
-    """Return the matrix as tables, one an area, and below them why cells are not a pass."""
-    targets = matrix_["targets"]
+def summary(data: Mapping[str, Any]) -> str:
+    """Return the first table: how many cases each target passes, fails and does not run."""
     lines = [
         "| target | SDK | runtime | pass | fail | not supported | not run | date |",
         "|---|---|---|--:|--:|--:|--:|---|",
     ]
-    for name, target in targets.items():
+    for name, target in data["targets"].items():
         states = [cell["state"] for cell in target["cells"].values()]
         failed = sum(states.count(state) for state in (State.FAIL, State.EXPECTED_FAIL))
         counts = [
@@ -113,18 +137,23 @@ def markdown(matrix_: Mapping[str, Any]) -> str:
         ]  # fmt: skip
         about = [name, target["sdk"] or "-", target["runtime"] or "-", *map(str, counts), target["date"]]
         lines.append(f"| {' | '.join(about)} |")
-    area = ""
-    for case_id, case in matrix_["cases"].items():
+    return "\n".join(lines)
+
+
+def markdown(data: Mapping[str, Any]) -> str:
+    """Return the matrix as tables, one an area, and below them why cells are not a pass."""
+    targets = data["targets"]
+    lines = [summary(data)]
+    area, shown = "", []
+    for case_id, case in data["cases"].items():
         if case_id.partition("/")[0] != area:
             area = case_id.partition("/")[0]
-            lines += ["", f"## {area}", ""]
-            lines += [
-                f"| case | promise | level | {' | '.join(targets)} |",
-                f"|---|---|---|{'---|' * len(targets)}",
-            ]
+            shown = [name for name in targets if _speaks_of(targets[name], area)]
+            lines += ["", f"## {area}", "", f"| case | promise | level | {' | '.join(shown)} |"]
+            lines += [f"|---|---|---|{'---|' * len(shown)}"]
         cells = [
-            _SIGNS[State(target["cells"].get(case_id, {"state": State.NOT_RUN})["state"])]
-            for target in targets.values()
+            _SIGNS[State(targets[name]["cells"].get(case_id, {"state": State.NOT_RUN})["state"])]
+            for name in shown
         ]
         text = f"{case['text']} ({', '.join(case['spec'])})"
         lines.append(f"| {case_id.partition('/')[2]} | {text} | {case['level']} | {' | '.join(cells)} |")
@@ -135,33 +164,13 @@ def markdown(matrix_: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _speaks_of(target: Mapping[str, Any], area: str) -> bool:
+    """Tell whether a target has anything to say of an area: SDKs have none of servers."""
+    return any(case_id.partition("/")[0] == area for case_id in target["cells"])
+
+
 def _why(case_id: str, cell: Mapping[str, Any]) -> str:
     if cell["state"] == State.PASS:
         return ""
     words = [*cell["faults"][:1], *([cell["reason"]] if cell["reason"] else [])]
     return f"- `{case_id}`: {'; '.join(words)}"
-
-
-def write_junit(results: Sequence[TargetResult], path: Path) -> None:
-    """Write JUnit's XML: unsupported and not-run are skipped, expected failures too, with their words."""
-    root = ElementTree.Element("testsuites")
-    for result in results:
-        suite = ElementTree.SubElement(
-            root,
-            "testsuite",
-            name=result.target.name,
-            tests=str(len(result.cells)),
-            failures=str(sum(cell.state.breaks_run for cell in result.cells)),
-        )
-        for cell in result.cells:
-            case = ElementTree.SubElement(
-                suite, "testcase", classname=f"{result.target.name}.{cell.case.area}"
-            )
-            case.set("name", cell.case.id)
-            words = "; ".join((*cell.faults, *filter(None, [cell.reason])))
-            words = "".join(c if c.isprintable() and not "\ud800" <= c <= "\udfff" else "?" for c in words)
-            if cell.state.breaks_run:
-                ElementTree.SubElement(case, "failure", message=f"{cell.state}: {words}")
-            elif cell.state is not State.PASS:
-                ElementTree.SubElement(case, "skipped", message=f"{cell.state}: {words}")
-    ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)

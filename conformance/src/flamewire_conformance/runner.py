@@ -8,25 +8,28 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
+from flamewire_conformance.capture import write_request
 from flamewire_conformance.cases import Case
 from flamewire_conformance.checks.registry import judge
 from flamewire_conformance.errors import FlamewireError, SuiteError, TesteeError
 from flamewire_conformance.evidence import Evidence, gather
+from flamewire_conformance.places import Places
 from flamewire_conformance.scenario import Scenario
+from flamewire_conformance.server.run import ServerOutcome, play, server_version, serving
 from flamewire_conformance.sink import Sink
 from flamewire_conformance.targets import Target
 from flamewire_conformance.testee import run_testee
 
-__all__ = ["Cell", "Places", "State", "TargetResult", "build", "default_jobs", "run_target"]
+__all__ = ["Cell", "State", "TargetResult", "build", "default_jobs", "run_target"]
 
 _BUILD_DEADLINE_S = 600
+
+Outcome = Evidence | ServerOutcome | FlamewireError
 
 
 class State(enum.StrEnum):
@@ -63,35 +66,6 @@ class TargetResult:
     cells: tuple[Cell, ...]
     sdk: str = ""
     runtime: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where things are.
-
-    Attributes:
-        suite: cases, scenarios and testees.
-        state: environments that targets build.
-        out: artefacts of failures.
-        python: the interpreter of targets that use ``{python}``.
-    """
-
-    suite: Path
-    state: Path
-    out: Path
-    python: str = field(default=sys.executable)
-
-    def fill(self, text: str, target: Target) -> str:
-        """Replace the placeholders of target.toml."""
-        values = {
-            "suite": self.suite,
-            "here": target.folder,
-            "env": self.state / target.name,
-            "python": self.python,
-        }
-        for name, value in values.items():
-            text = text.replace(f"{{{name}}}", str(value))
-        return text
 
 
 def build(target: Target, places: Places) -> str:
@@ -134,22 +108,63 @@ def run_target(
     """
     if why := build(target, places):
         return TargetResult(target, tuple(Cell(case, State.NOT_RUN, reason=why) for case in cases))
-    cells: dict[str, Cell] = {}
-    wanted: dict[str, list[Case]] = {}
-    for case in cases:
-        if lacking := sorted(set(case.needs) - target.features):
-            cells[case.id] = Cell(case, State.UNSUPPORTED, reason=f"does not declare {', '.join(lacking)}")
-        else:
-            wanted.setdefault(case.scenario.name, []).append(case)
+    cases = [case for case in cases if case.kind == target.kind]
+    cells = {
+        case.id: Cell(case, State.UNSUPPORTED, reason=f"does not declare {', '.join(lacking)}")
+        for case in cases
+        if (lacking := sorted(set(case.needs) - target.features))
+    }
+    runnable = [case for case in cases if case.id not in cells]
+    if target.kind == "server":
+        return _run_server(target, cases, runnable, cells, places, told)
+    return _run_sdk(target, cases, runnable, cells, places, jobs, told)
+
+
+def _run_server(
+    target: Target,
+    cases: Sequence[Case],
+    runnable: Sequence[Case],
+    cells: dict[str, Cell],
+    places: Places,
+    told: Callable[[Cell], None],
+) -> TargetResult:
+    version = ""
+    try:
+        with serving(target, places) as url:
+            for case in runnable:
+                outcome = play(case, url, dict(target.headers))
+                cells[case.id] = _cell(target, case, outcome)
+                _keep(target, cells[case.id], outcome, places)
+                told(cells[case.id])
+            version = server_version(url, dict(target.headers))
+    except TesteeError as error:
+        for case in runnable:
+            cells.setdefault(case.id, Cell(case, State.NOT_RUN, reason=str(error)))
+    return TargetResult(target, tuple(cells[case.id] for case in cases), version)
+
+
+def _run_sdk(
+    target: Target,
+    cases: Sequence[Case],
+    runnable: Sequence[Case],
+    cells: dict[str, Cell],
+    places: Places,
+    jobs: int,
+    told: Callable[[Cell], None],
+) -> TargetResult:
+    wanted: dict[str, tuple[Scenario, list[Case]]] = {}
+    for case in runnable:
+        if case.scenario is not None:
+            wanted.setdefault(case.scenario.name, (case.scenario, []))[1].append(case)
     sdk = runtime = ""
-    crowded = [group for group in wanted.values() if group[0].scenario.competitors]
-    quiet = [group for group in wanted.values() if not group[0].scenario.competitors]
+    crowded = [group for group in wanted.values() if group[0].competitors]
+    quiet = [group for group in wanted.values() if not group[0].competitors]
     with ThreadPoolExecutor(jobs) as many, ThreadPoolExecutor(1) as alone:
         for pool, groups in ((many, quiet), (alone, crowded)):
             # Longest first, so that none is left to run alone at the end.
-            groups.sort(key=lambda group: -_cpu_ms(group[0].scenario))
-            outcomes = pool.map(lambda group: _play(target, group[0].scenario, places), groups)
-            for group, outcome in zip(groups, outcomes, strict=True):
+            groups.sort(key=lambda group: -_cpu_ms(group[0]))
+            outcomes = pool.map(lambda group: _play(target, group[0], places), groups)
+            for (_, group), outcome in zip(groups, outcomes, strict=True):
                 if isinstance(outcome, Evidence) and outcome.story.ready:
                     ready = outcome.story.ready
                     sdk = f"{ready.get('sdk', '')} {ready.get('sdk_version', '')}".strip()
@@ -183,9 +198,11 @@ def _play(target: Target, scenario: Scenario, places: Places) -> Evidence | Flam
         return error if isinstance(error, FlamewireError) else TesteeError(str(error))
 
 
-def _cell(target: Target, case: Case, outcome: Evidence | FlamewireError) -> Cell:
+def _cell(target: Target, case: Case, outcome: Outcome) -> Cell:
     if isinstance(outcome, FlamewireError):
         faults = [f"the testee failed: {outcome}"]
+    elif isinstance(outcome, ServerOutcome):
+        faults = outcome.faults
     elif outcome.story.unsupported is not None:
         faults = [f"declares what its testee does not support: {outcome.story.unsupported}"]
     else:
@@ -196,16 +213,17 @@ def _cell(target: Target, case: Case, outcome: Evidence | FlamewireError) -> Cel
             raise SuiteError(f"{case.id}: the check {where} cannot use its argument: {error!r}") from error
     known = target.known_for(case.id)
     if not faults:
-        return Cell(
-            case, State.PASS if known is None else State.UNEXPECTED_PASS, reason=known.reason if known else ""
-        )
+        if known is None:
+            return Cell(case, State.PASS)
+        state = State.PASS if known.unsettled else State.UNEXPECTED_PASS
+        return Cell(case, state, reason=known.reason)
     if known is not None and any(fault.startswith(known.message) for fault in faults):
         return Cell(case, State.EXPECTED_FAIL, tuple(faults), known.reason)
     reason = f"fails otherwise than known: {known.message}" if known is not None else ""
     return Cell(case, State.FAIL, tuple(faults), reason)
 
 
-def _keep(target: Target, cell: Cell, outcome: Evidence | FlamewireError, places: Places) -> None:
+def _keep(target: Target, cell: Cell, outcome: Outcome, places: Places) -> None:
     """Write what explains a failure: raw requests, decoded profiles, what the testee said."""
     if not cell.faults:
         return
@@ -213,16 +231,16 @@ def _keep(target: Target, cell: Cell, outcome: Evidence | FlamewireError, places
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "faults.txt").write_text("\n".join(cell.faults) + "\n", encoding="utf-8", errors="replace")
-    log = places.out / "logs" / target.name / f"{cell.case.scenario.name}.stderr"
+    source = cell.case.scenario.name if cell.case.scenario else "server"
+    log = places.out / "logs" / target.name / f"{source}.stderr"
     if log.exists():
         shutil.copyfile(log, folder / "stderr.txt")
+    if isinstance(outcome, ServerOutcome):
+        outcome.keep(folder)
     if not isinstance(outcome, Evidence):
         return
     for number, request in enumerate(outcome.requests):
-        (folder / f"request-{number}.body").write_bytes(request.body)
-        head = {"method": request.method, "path": request.path, "headers": dict(request.headers)}
-        about = {**head, "answered": request.status, "received_unix_ns": request.received_unix_ns}
-        (folder / f"request-{number}.json").write_text(json.dumps(about, indent=1) + "\n")
+        write_request(folder, number, request)
     for number, upload in enumerate(outcome.attempts):
         lines = [f"# {dict(upload.labels)} id={upload.profile_id} types={upload.profile.sample_types}"]
         for sample in upload.profile.samples:

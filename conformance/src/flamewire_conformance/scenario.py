@@ -20,7 +20,7 @@ CONFIG_KEYS = frozenset(
     {
         "server_url", "service_name", "sample_rate_hz", "upload_interval_s", "tags", "profile_types",
         "basic_auth_user", "basic_auth_password", "auth_token", "tenant_id", "http_headers", "timeout_s",
-        "enabled",
+        "enabled", "shutdown_timeout_s",
     }
 )  # fmt: skip
 """The options that a testee has to know, by their names in protocol/spec/options.yaml."""
@@ -32,6 +32,7 @@ _STEPS: Mapping[str, tuple[dict[str, type], frozenset[str]]] = {
     "thread": ({"name": str, "steps": list}, frozenset()),
     "tasks": ({"lists": list}, frozenset()),
     "tag": ({"key": str, "value": object, "steps": list}, frozenset()),
+    "span": ({"name": str, "steps": list}, frozenset({"unsampled"})),
     "fork": ({"steps": list}, frozenset()),
     "repeat": ({"times": int, "steps": list}, frozenset()),
     "session": ({"action": str}, frozenset()),

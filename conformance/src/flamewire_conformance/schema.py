@@ -64,6 +64,10 @@ class Fields:
             raise SuiteError(f"{self.where}: {name} is {value!r}; known are {', '.join(known)}")
         return value
 
+    def names(self) -> list[str]:
+        """Return the keys that were not taken yet."""
+        return list(self._left)
+
     def done(self) -> None:
         """Complain about keys that were not taken.
 

@@ -66,14 +66,15 @@ class Sink:
 
     Args:
         script: the answers, in order; after the last one it answers 200.
+        port: 0 takes a free one.
     """
 
-    def __init__(self, script: tuple[Answer, ...]) -> None:
+    def __init__(self, script: tuple[Answer, ...], port: int = 0) -> None:
         self._script = [answer for answer in script for _ in range(max(answer.times, 1))]
         self._last = script[-1] if script and script[-1].times == 0 else Answer()
         self._taken = 0
         self.requests: list[Request] = []
-        self.port = 0
+        self.port = port
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
         self._ready = threading.Event()
@@ -110,7 +111,7 @@ class Sink:
             app, access_log=None, shutdown_timeout=0.1, handle_signals=False, auto_decompress=False
         )
         await runner.setup()
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server(("127.0.0.1", self.port))
         self.port = listener.getsockname()[1]
         await web.SockSite(runner, listener).start()
         self._ready.set()

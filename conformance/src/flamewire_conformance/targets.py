@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from flamewire_conformance.cases import FEATURES
 from flamewire_conformance.errors import SuiteError
 from flamewire_conformance.schema import Fields
 
-__all__ = ["BROAD", "Known", "Target", "read_target"]
+__all__ = ["BROAD", "Known", "Target", "endpoint", "read_target"]
 
 BROAD = 20
 """A pattern of known failures that covers more cases than this hides what it should tell."""
@@ -20,11 +20,16 @@ BROAD = 20
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One line of known-failing.txt: ``pattern  # reason  | beginning of the message``."""
+    """One line of known-failing.txt: ``pattern  # reason  | beginning of the message``.
+
+    Attributes:
+        unsettled: the line begins with ``~``: the case fails or passes by what else the machine does.
+    """
 
     pattern: str
     reason: str
     message: str
+    unsettled: bool = False
 
     def covers(self, case_id: str) -> bool:
         """Tell whether the line speaks of the case."""
@@ -41,6 +46,10 @@ class Target:
         needs: programs without which it cannot run.
         frame: how a function of the workload is named in its profiles, with ``{fn}``.
         features: those that it declares.
+        kind: "sdk" or "server".
+        url: of a server that runs already; empty where `run` starts one.
+        ready: a pattern in what a started server writes, with its address as the one group.
+        headers: of every request to a server.
     """
 
     name: str
@@ -54,6 +63,10 @@ class Target:
     frame: str
     features: frozenset[str]
     known: tuple[Known, ...]
+    kind: str = "sdk"
+    url: str = ""
+    ready: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
     def known_for(self, case_id: str) -> Known | None:
         """Return the line that covers a case."""
@@ -89,7 +102,7 @@ def read_target(folder: Path) -> Target:
         raise SuiteError(f"{where}: {error}") from error
     if (name := fields.take("name", str)) != folder.name:
         raise SuiteError(f"{where}: its name is {name}")
-    fields.choice("kind", ("sdk",))
+    kind = fields.choice("kind", ("sdk", "server"))
     features = fields.texts("features")
     if unknown := set(features) - FEATURES:
         raise SuiteError(f"{where}: knows no feature {', '.join(sorted(unknown))}")
@@ -105,9 +118,23 @@ def read_target(folder: Path) -> Target:
         frame=fields.take("frame", str, "{fn}"),
         features=frozenset(features),
         known=_read_known(folder / "known-failing.txt"),
+        kind=kind,
+        ready=fields.take("ready", str, ""),
     )
     fields.done()
+    if target.origin == "ours" and any(line.unsettled for line in target.known):
+        raise SuiteError(f"{where}: only others' implementations may fail now and then")
     return target
+
+
+def endpoint(url: str, headers: Mapping[str, str]) -> Target:
+    """Return a target for a server that runs already."""
+    features = frozenset(feature for feature in FEATURES if feature.startswith("server."))
+    return Target(
+        name="endpoint", folder=Path.cwd(), language="", origin="official", build=(), run=(), environ=(),
+        needs=(), frame="{fn}", features=features, known=(), kind="server", url=url.rstrip("/"),
+        headers=tuple(headers.items()),
+    )  # fmt: skip
 
 
 def _read_known(path: Path) -> tuple[Known, ...]:
@@ -121,5 +148,6 @@ def _read_known(path: Path) -> tuple[Known, ...]:
         reason, _, message = rest.partition("|")
         if not pattern.strip() or not reason.strip():
             raise SuiteError(f"{path}:{number}: write `pattern  # reason  | beginning of the message`")
-        found.append(Known(pattern.strip(), reason.strip(), message.strip()))
+        unsettled = pattern.startswith("~")
+        found.append(Known(pattern.lstrip("~").strip(), reason.strip(), message.strip(), unsettled))
     return tuple(found)

@@ -23,6 +23,8 @@ __all__ = ["CONTRACT", "Step", "Story", "run_testee"]
 CONTRACT = 1
 _EVENTS = frozenset({"ready", "truth", "flushed", "unsupported", "error"})
 _BURN = "while True: pass"
+_PATIENT: Mapping[str, Any] = {"shutdown_timeout_s": 30}
+"""So that a last window is not lost because the machine is busy; scenarios about that time set another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +81,15 @@ def run_testee(
     Raises:
         TesteeError: it broke the contract or did not end before the scenario's deadline.
     """
+    config = {"service_name": "conformance", "server_url": server_url, **_PATIENT, **scenario.config}
     request = {
         "contract": CONTRACT,
         "case": scenario.name,
         "deadline_ms": scenario.deadline_s * 1000,
-        "config": {"service_name": "conformance", **scenario.config, "server_url": server_url},
+        "config": config,
         "workload": scenario.workload,
         "finish": scenario.finish,
     }
-    if "server_url" in scenario.config:
-        request["config"] = {"service_name": "conformance", **scenario.config}
     with (
         log.open("wb") as stderr,
         _competitors(scenario.competitors),

@@ -33,6 +33,7 @@ class Sdk(Protocol):
     def stop(self) -> None: ...
     def flush(self) -> None: ...
     def tag(self, key: str, value: Any) -> AbstractContextManager[object]: ...
+    def span(self, name: str, sampled: bool) -> AbstractContextManager[str]: ...
 
 
 class UnsupportedError(Exception):
@@ -158,6 +159,18 @@ class Workload:
     def tag(self, key: str, value: Any, steps: list[Any], tags: dict[str, str]) -> Iterator[None]:
         with self.sdk.tag(key, value):
             yield from self.perform(steps, {**tags, key: str(value)})
+
+    def span(
+        self, name: str, steps: list[Any], tags: dict[str, str], unsampled: bool = False
+    ) -> Iterator[None]:
+        with self.sdk.span(name, not unsampled) as span_id:
+            if unsampled:
+                inner = tags
+            elif "span_id" in tags:
+                inner = {**tags, "child_span_id": span_id}
+            else:
+                inner = {**tags, "span_id": span_id, "span_name": name}
+            yield from self.perform(steps, inner)
 
     def tasks(self, lists: list[list[Any]], tags: dict[str, str]) -> Iterator[None]:
         async def one(steps: list[Any]) -> None:

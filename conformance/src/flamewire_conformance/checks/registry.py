@@ -22,7 +22,7 @@ CHECKS: Final[Mapping[str, Check]] = {
         profile.locations_once, profile.aggregated, profile.positive, profile.no_empty_window, profile.leaf,
         profile.frames,
         truth.cpu, truth.total_at_most_pct, truth.shares, truth.absent, truth.tags, truth.labels_once,
-        truth.label,
+        truth.label, truth.label_absent,
         lifecycle.error, lifecycle.ends, lifecycle.ends_within_s,
     )
 }  # fmt: skip

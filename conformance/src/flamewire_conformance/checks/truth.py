@@ -11,7 +11,7 @@ from flamewire_conformance.evidence import Evidence
 from flamewire_conformance.margins import share_margin
 from flamewire_conformance.pprof import Sample
 
-__all__ = ["absent", "cpu", "label", "labels_once", "shares", "tags", "total_at_most_pct"]
+__all__ = ["absent", "cpu", "label", "label_absent", "labels_once", "shares", "tags", "total_at_most_pct"]
 
 _EDGE_PERIODS = 3
 """Samples that begin and end of a step may cost or bring."""
@@ -107,6 +107,21 @@ def labels_once(evidence: Evidence, _: object) -> Iterator[str]:
             keys = [key for key, _ in sample.labels]
             if len(set(keys)) != len(keys):
                 yield f"a sample carries the labels {sorted(sample.labels)}"
+
+
+def label_absent(evidence: Evidence, want: Mapping[str, Any]) -> Iterator[str]:
+    """{function, keys}: its CPU time carries none of these labels, but for the samples at its edges."""
+    function = evidence.function(want["function"])
+    if not (total := evidence.cpu_of(want["function"])):
+        yield f"{function} is not in the profiles"
+    for key in want["keys"]:
+        labelled = sum(
+            value
+            for sample, value in evidence.cpu_samples()
+            if sample.has(function) and sample.values_of(key)
+        )
+        if labelled > 2 * evidence.period_ns:
+            yield f"{labelled / 1e6:.0f} of {total / 1e6:.0f} ms of {function} have {key}"
 
 
 def label(evidence: Evidence, want: Mapping[str, Any]) -> Iterator[str]:

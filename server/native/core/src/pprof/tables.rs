@@ -102,6 +102,9 @@ impl Profile {
     }
 
     pub(super) fn read_types(&mut self, sections: &Sections<'_>) -> Result<(), DecodeError> {
+        if self.strings.first().is_some_and(|&(_, length)| length > 0) {
+            return Err(DecodeError::invalid("string_table[0] is not empty; encode the pprof again"));
+        }
         let types = sections.sample_types.iter().enumerate();
         self.sample_types = types
             .map(|(index, message)| self.read_type(message, &format!("sample_type[{index}]")))

@@ -1,0 +1,1 @@
+"""Golden vectors: bodies of requests with their meaning, made by code that no SDK and no server shares."""

@@ -1,0 +1,1 @@
+"""Servers as targets: what is sent to them, what they answer, and what queries then show."""
