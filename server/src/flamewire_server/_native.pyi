@@ -260,19 +260,38 @@ class CompactedBlock:
     def samples(self) -> bytes: ...
     @property
     def totals(self) -> bytes:
-        """A samples file with one row per (series, profile), its stack 0: Reader.totals reads it as well."""
+        """A samples file with one row per (series, profile), its stack 0: Reader.totals reads it as well.
+
+        The rows of `samples` name their profile by its row here: the file must stand beside that of the
+        samples, its name the same but for `totals` in place of `samples`.
+        """
+    @property
+    def hours(self) -> bytes | None:
+        """A samples file with the sums of each UTC hour; None where it would save queries nothing.
+
+        Stands beside that of the samples, as `hours`; the reader takes it by itself. So does `days`.
+        """
+    @property
+    def days(self) -> bytes | None:
+        """A samples file with the sums of the whole block."""
     @property
     def symbols(self) -> bytes | None:
         """None when no block had symbols."""
     @property
     def rows(self) -> int:
-        """Rows of the samples file: as many as the blocks had together."""
+        """Rows of the samples file: as many as the blocks had together, without those that were dropped."""
+    @property
+    def dropped_rows(self) -> int: ...
     @property
     def series(self) -> list[tuple[int, int, int]]:
         """(fingerprint, time of the earliest profile, of the latest) of each series."""
 
 def compact_blocks(
-    sample_files: Sequence[str], symbol_files: Sequence[str], *, series: Sequence[tuple[int, str, str]]
+    sample_files: Sequence[str],
+    symbol_files: Sequence[str],
+    *,
+    series: Sequence[tuple[int, str, str]],
+    drop: tuple[Sequence[int], int, int] | None = None,
 ) -> CompactedBlock:
     """Merge blocks: samples sorted as a whole, each symbol once per service.
 
@@ -283,6 +302,8 @@ def compact_blocks(
         sample_files: paths, of one tenant and day.
         symbol_files: paths, of the same blocks; the merged file keeps their order.
         series: (fingerprint, service, profile type) of every series that the blocks may have.
+        drop: (series, start_ns, end_ns): leaves rows of these series out whose time is between the two,
+            inclusive.
 
     Raises:
         BlockError: a file is damaged, or has a series that is not among `series`.

@@ -16,7 +16,7 @@ from flamewire_server.errors import FlamewireError
 from flamewire_server.log import configure_logging
 from flamewire_server.metrics import Metrics
 from flamewire_server.storage.catalog import Catalog
-from flamewire_server.storage.checks import file_faults
+from flamewire_server.storage.checks import Fault, file_faults
 from flamewire_server.storage.compaction_queue import CompactionQueue, StoredBlock
 from flamewire_server.storage.local_store import LocalStore
 
@@ -90,7 +90,7 @@ def _inspect(store: LocalStore, catalog: Catalog, options: argparse.Namespace) -
         levels = [block.level for block in blocks]
         by_level = " ".join(f"{level}:{levels.count(level)}" for level in sorted(set(levels)))
         rows = sum(block.row_count for block in blocks)
-        size = sum(block.samples_bytes + block.symbols_bytes + block.totals_bytes for block in blocks)
+        size = sum(block.bytes_of() for block in blocks)
         series = len(queue.series(tenant, day))
         print(f"{tenant:20} {day:10} {series:7} {rows:12,} {size:12,}  {by_level}")
     return 0
@@ -111,22 +111,27 @@ def _verify(store: LocalStore, catalog: Catalog, options: argparse.Namespace) ->
     return 1 if faults else 0
 
 
-def _faults(store: LocalStore, block: StoredBlock) -> Iterator[str]:
+def _faults(store: LocalStore, block: StoredBlock) -> Iterator[Fault]:
     """Say what is wrong with a block; rows are counted only where the files are what was written."""
     faults = list(file_faults(store, block))
     yield from faults
     if faults:
         return
-    try:
-        rows, value = verify_samples(store.path_of(block.samples_name))
-        if rows != block.row_count:
-            yield f"{block.samples_name}: has {rows} rows, the catalog says {block.row_count}"
-        if block.totals_name and verify_samples(store.path_of(block.totals_name))[1] != value:
-            yield f"{block.totals_name}: its sum is not that of the samples, {value}"
-        if block.symbols_name:
-            verify_symbols(store.path_of(block.symbols_name))
-    except BlockError as error:
-        yield str(error)
+    sums: dict[str, int] = {}
+    for file in block.files:
+        path = store.path_of(file.name)
+        try:
+            if file.kind == "symbols":
+                verify_symbols(path)
+                continue
+            rows, sums[file.kind] = verify_samples(path)
+        except BlockError as error:
+            yield Fault(file.kind, file.name, str(error))
+            continue
+        if file.kind == "samples" and rows != block.row_count:
+            yield Fault(file.kind, file.name, f"has {rows} rows, the catalog says {block.row_count}")
+        if "samples" in sums and sums[file.kind] != sums["samples"]:
+            yield Fault(file.kind, file.name, f"its sum is not that of the samples, {sums['samples']}")
 
 
 def _compact(store: LocalStore, catalog: Catalog, options: argparse.Namespace) -> int:

@@ -91,6 +91,11 @@ class Metrics:
             "Age of the oldest block that was not compacted yet.",
             registry=registry,
         )
+        self.quarantined_blocks = Gauge(
+            "flamewire_quarantined_blocks",
+            "Blocks that have damaged files: not merged, their damaged files not read.",
+            registry=registry,
+        )
         self.files_swept = Counter(
             "flamewire_files_swept", "Files removed at start that no commit had finished.", registry=registry
         )

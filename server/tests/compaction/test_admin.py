@@ -39,7 +39,7 @@ def run(verb: str, data: Path, *arguments: str) -> int:
 def block_file(data: Path, kind: str) -> Path:
     stored = StoredProfiles(data)
     blocks = stored.queue.blocks(TENANT, DAY)
-    names = (getattr(block, f"{kind}_name") for block in blocks)
+    names = (block.name_of(kind) for block in blocks)
     path = Path(stored.store.path_of(next(name for name in names if name)))
     stored.close()
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -21,12 +22,13 @@ from stored_profiles import (
 
 from flamewire_server._native import BlockError, compact_blocks
 from flamewire_server.compaction.plan import merge_all
-from flamewire_server.storage.compaction_queue import FIRST_DELAY_S, SwapError
+from flamewire_server.storage.compaction_queue import FIRST_DELAY_S, StoredBlock, SwapError
 from flamewire_server.storage.retention import FILE_GRACE_S, apply_retention
 
 START_NS = START_S * 10**9
 ALWAYS = Question("", EVER.start_ns, EVER.end_ns)
 HOUR_NS = 3600 * 10**9
+DAY = "2026-11-23"
 
 
 def draw_question(draw: random.Random) -> Question:
@@ -93,8 +95,10 @@ def test_merged_symbols_have_each_frame_once(stored: StoredProfiles) -> None:
     stored.compact_due()
     (block,) = stored.queue.blocks(TENANT, "2026-11-23")
     assert block.symbols_name
-    rows = duckdb.sql(f"SELECT function FROM '{stored.store.path_of(block.symbols_name)}'").fetchall()
-    assert rows == [("root",), ("leaf",)]
+    path = stored.store.path_of(block.symbols_name)
+    rows = duckdb.sql(f"SELECT function FROM '{path}' WHERE hash IS NOT NULL").fetchall()
+    assert sorted(rows) == [("leaf",), ("root",)]
+    assert duckdb.sql(f"SELECT back FROM '{path}' WHERE frame IS NOT NULL").fetchall() == [(0,), (1,)]
 
 
 def test_old_files_stay_for_running_queries_and_then_go(stored: StoredProfiles) -> None:
@@ -144,35 +148,86 @@ def test_of_two_workers_that_merged_the_same_blocks_one_wins(stored: StoredProfi
     assert stored.store.sweep(stored.catalog.file_names()) == 0
 
 
-@pytest.mark.parametrize("kind", ["samples", "symbols"])
-def test_a_damaged_block_stays_as_it_is_and_is_told(stored: StoredProfiles, kind: str) -> None:
-    stored.push(draw_profile(random.Random(1), START_NS))
-    (block,) = stored.queue.blocks(TENANT, "2026-11-23")
-    path = Path(stored.store.path_of(block.samples_name.replace("samples", kind)))
-    content = bytearray(path.read_bytes())
+def damage(stored: StoredProfiles, block: StoredBlock, kind: str) -> bytes:
+    """Flip a bit of a file; returns what it was."""
+    path = Path(stored.store.path_of(block.name_of(kind) or ""))
+    whole = path.read_bytes()
+    content = bytearray(whole)
     content[len(content) // 3] ^= 1
     path.write_bytes(content)
+    return whole
+
+
+@pytest.mark.parametrize("kind", ["samples", "symbols"])
+def test_a_damaged_block_is_set_aside_and_its_day_is_compacted(stored: StoredProfiles, kind: str) -> None:
+    samples = []
+    for number in range(4):
+        stored.push(profile := draw_profile(random.Random(number), START_NS + number))
+        samples.append(profile)
+    broken = stored.queue.blocks(TENANT, DAY)[1]
+    whole = damage(stored, broken, kind)
     stored.now_s += FIRST_DELAY_S
-    assert stored.compactor.run_once()
-    assert not stored.compactor.run_once()
-    assert stored.levels() == [0]
-    assert b"flamewire_compaction_failures_total 1.0" in stored.metrics.render()
+    stored.compact_due()
+    assert sorted(stored.levels()) == [0, 1]
+    assert stored.queue.quarantined() == 1
+    assert b"flamewire_quarantined_blocks 1.0" in stored.metrics.render()
+    # Queries go on, without what the damaged file held.
+    total, _ = expected([one for number in range(4) if number != 1 for one in samples[number]], ALWAYS)
+    rest, _ = expected(samples[1], ALWAYS)
+    assert stored.answer(ALWAYS, may_miss=True)[0] == total + (0 if kind == "samples" else rest)
+    # Restored from a backup, the block comes back.
+    Path(stored.store.path_of(broken.name_of(kind) or "")).write_bytes(whole)
+    stored.queue.quarantine(broken, ())
+    assert stored.answer(ALWAYS)[0] == total + rest
 
 
+def test_a_block_that_lost_a_file_is_set_aside(stored: StoredProfiles) -> None:
+    for number in range(3):
+        stored.push(draw_profile(random.Random(number), START_NS + number))
+    Path(stored.store.path_of(stored.queue.blocks(TENANT, DAY)[0].samples_name)).unlink()
+    stored.now_s += FIRST_DELAY_S
+    stored.compact_due()
+    assert sorted(stored.levels()) == [0, 1]
+
+
+def test_rows_that_name_no_profile_are_damage(stored: StoredProfiles) -> None:
+    """A compacted block's samples are read with its totals only."""
+    for number in range(3):
+        stored.push(draw_profile(random.Random(number), START_NS + number))
+    stored.now_s += FIRST_DELAY_S
+    stored.compact_due()
+    (block,) = stored.queue.blocks(TENANT, DAY)
+    totals = Path(stored.store.path_of(block.name_of("totals") or ""))
+    stored.push(draw_profile(random.Random(9), START_NS))
+    stored.now_s += FIRST_DELAY_S
+    stored.compact_due()
+    other = stored.queue.blocks(TENANT, DAY)[-1]
+    totals.write_bytes(Path(stored.store.path_of(other.name_of("totals") or "")).read_bytes())
+    series = stored.queue.series(TENANT, DAY)
+    with pytest.raises(BlockError, match="profile"):
+        compact_blocks([stored.store.path_of(block.samples_name)], [], series=series)
+
+
+@pytest.mark.parametrize("compacted", [False, True], ids=["new", "compacted"])
 def test_files_damaged_in_any_way_are_refused_or_read(
-    stored: StoredProfiles, tmp_path_factory: pytest.TempPathFactory
+    stored: StoredProfiles, tmp_path_factory: pytest.TempPathFactory, compacted: bool
 ) -> None:
     """No damage may bring the reader down: old files have no checksum."""
     draw = random.Random(3)
     stored.push(*(draw_profile(draw, START_NS) for _ in range(6)))
-    (block,) = stored.queue.blocks(TENANT, "2026-11-23")
-    assert block.symbols_name
-    paths = [Path(stored.store.path_of(name)) for name in (block.samples_name, block.symbols_name)]
-    series = stored.queue.series(TENANT, "2026-11-23")
+    if compacted:
+        stored.push(draw_profile(draw, START_NS))
+        stored.now_s += FIRST_DELAY_S
+        stored.compact_due()
+    (block,) = stored.queue.blocks(TENANT, DAY)
+    kinds = ["samples", "symbols", "totals"] if compacted else ["samples", "symbols"]
+    contents = {kind: Path(stored.store.path_of(block.name_of(kind) or "")).read_bytes() for kind in kinds}
+    series = stored.queue.series(TENANT, DAY)
+    folder = tmp_path_factory.mktemp("damaged")
     refused = 0
-    for _ in range(600):
-        kind = draw.randrange(2)
-        content = bytearray(paths[kind].read_bytes())
+    for number in range(600):
+        chosen = draw.choice(kinds)
+        content = bytearray(contents[chosen])
         for _ in range(draw.choice([1, 1, 8])):
             # Mostly near the end, where the footer is.
             content[-1 - draw.randrange(draw.choice([len(content), min(len(content), 3000)]))] = (
@@ -180,11 +235,19 @@ def test_files_damaged_in_any_way_are_refused_or_read(
             )
         if draw.random() < 0.1:
             del content[draw.randrange(len(content)) :]
-        damaged = tmp_path_factory.getbasetemp() / "damaged.parquet"
-        damaged.write_bytes(content)
-        files = [str(damaged if number == kind else path) for number, path in enumerate(paths)]
+        paths = {kind: folder / f"{number}.{kind}.parquet" for kind in kinds}
+        for kind, path in paths.items():
+            path.write_bytes(content if kind == chosen else contents[kind])
+        samples, symbols = str(paths["samples"]), str(paths["symbols"])
         try:
-            compact_blocks(files[:1], files[1:], series=series)
+            compact_blocks([samples], [symbols], series=series)
         except BlockError:
             refused += 1
+        with suppress(BlockError):
+            stored.reader.tree(
+                TENANT, [samples], [symbols], series=[one for one, _, _ in series], start_ns=0,
+                end_ns=START_NS + draw.choice([0, -1, HOUR_NS]), profile_ids=draw.choice([None, [bytes(16)]]),
+            )  # fmt: skip
+        for path in paths.values():
+            path.unlink()
     assert refused > 100

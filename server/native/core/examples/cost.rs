@@ -123,11 +123,12 @@ fn compact_all(
         })
         .collect();
     let blocks_per_merge = (samples.len() * 2_000_000 / (profiles * SAMPLES_PER_PROFILE)).max(1);
-    let (mut files, mut totals, mut bytes, mut spent_s) = (Vec::new(), Vec::new(), [0; 3], 0.0);
+    let (mut files, mut totals, mut bytes, mut spent_s) = (Vec::new(), Vec::new(), [0; 5], 0.0);
+    let mut rollups = Vec::new();
     let mut merged_symbols = Vec::new();
     for (number, inputs) in samples.chunks(blocks_per_merge).enumerate() {
         let start = cpu_s();
-        let block = compact(inputs, if number == 0 { symbols } else { &[] }, &known).unwrap();
+        let block = compact(inputs, if number == 0 { symbols } else { &[] }, &known, None).unwrap();
         spent_s += cpu_s() - start;
         let mut put = |kind: &str, place: usize, content: &[u8], names: &mut Vec<String>| {
             let path = folder.join(format!("merged-{number}.{kind}")).display().to_string();
@@ -137,13 +138,19 @@ fn compact_all(
         };
         put("samples", 0, &block.samples, &mut files);
         put("totals", 1, &block.totals, &mut totals);
+        for (kind, place, content) in [("hours", 3, &block.hours), ("days", 4, &block.days)] {
+            if let Some(content) = content {
+                put(kind, place, content, &mut rollups);
+            }
+        }
         if let Some(symbols) = &block.symbols {
             put("symbols", 2, symbols, &mut merged_symbols);
         }
     }
     println!("\ncompacted into {} blocks: {:.1} us per profile", files.len(), spent_s * 1e6 / profiles as f64);
-    let [samples, totals_bytes, symbols] = bytes.map(|size| size / profiles);
+    let [samples, totals_bytes, symbols, hours, days] = bytes.map(|size| size / profiles);
     println!("samples {samples} B, totals {totals_bytes} B, symbols {symbols} B per profile");
+    println!("roll-ups: hours {hours} B, days {days} B per profile");
     measure(&files, &merged_symbols, &totals, series, profiles, services);
 }
 

@@ -8,7 +8,7 @@ use crate::hash::HashedSet;
 use crate::labels::{Labels, Series};
 use crate::push::Batch;
 use crate::rows::{NewStacks, Slice, row_group, slices};
-use crate::samples;
+use crate::samples::{self, Layout};
 use crate::symbols;
 
 /// Services share a row group up to this many rows: opening a group costs as much as reading thousands of rows, and
@@ -18,7 +18,7 @@ const SHARED_GROUP_ROWS: usize = 16_384;
 /// A new block is read soon and merged soon.
 const ZSTD_LEVEL: i32 = 1;
 
-const NS_PER_DAY: i64 = 86_400 * 1_000_000_000;
+pub(crate) const NS_PER_DAY: i64 = 86_400 * 1_000_000_000;
 
 /// A series that has rows in a block, and the times between which they lie.
 #[derive(Clone, Debug)]
@@ -146,7 +146,8 @@ impl Encoder {
         let mut known = self.lock();
         let (mut frames, mut new_stacks, mut rows) = (Vec::new(), Vec::new(), 0);
         let has_spans = slices.iter().any(|slice| !slice.pushed.profile.spans.is_empty());
-        let mut samples = samples::Writer::new(ZSTD_LEVEL, has_spans, SHARED_GROUP_ROWS).map_err(damaged)?;
+        let mut samples =
+            samples::Writer::new(Layout::Whole, ZSTD_LEVEL, has_spans, SHARED_GROUP_ROWS).map_err(damaged)?;
         for of_service in slices.chunk_by(|a, b| a.series.service == b.series.service) {
             let Some(service) = of_service.first().map(|slice| slice.series.service.as_str()) else { continue };
             let durable = known.touch(&(tenant.to_owned(), service.to_owned(), day));
@@ -173,7 +174,7 @@ impl Encoder {
             tenant: tenant.to_owned(),
             day_number: day,
             day: date(day),
-            samples: samples.finish().map_err(damaged)?,
+            samples: samples.finish(&[]).map_err(damaged)?,
             symbols,
             rows,
             time_min_ns,

@@ -9,6 +9,7 @@ use parquet::file::reader::{FileReader, RowGroupReader};
 use parquet::file::serialized_reader::SerializedFileReader;
 
 use crate::hash::HashedMap;
+use crate::shared_frames::{self, Frame, Frames};
 use crate::symbols::column;
 
 /// Columns of a symbols file, by their place in its schema.
@@ -84,10 +85,30 @@ impl FullSymbols {
     /// Adds the frames of a file.
     pub fn load(&mut self, file: Bytes) -> Result<()> {
         let file = SerializedFileReader::new(file)?;
+        if shared_frames::is_layout_of(&file) {
+            return self.load_shared(&file);
+        }
         for index in 0..file.num_row_groups() {
             self.load_group(&*file.get_row_group(index)?)?;
         }
         Ok(())
+    }
+
+    fn load_shared(&mut self, file: &SerializedFileReader<Bytes>) -> Result<()> {
+        let frames = Frames::read(file)?.frames;
+        let frames: Vec<FullFrame> = frames.into_iter().map(|frame| self.full_frame(frame)).collect();
+        shared_frames::each_node(file, |node| {
+            if let Some(frame) = frames.get(node.frame as usize) {
+                self.frames.entry(node.id).or_insert(FullFrame { parent: node.parent, ..*frame });
+            }
+        })
+    }
+
+    fn full_frame(&mut self, frame: Frame) -> FullFrame {
+        let [function, system_name, filename, build_id, mapping] = frame.texts.map(|text| self.strings.number(text));
+        let [start_line, line, address] = frame.numbers;
+        let inlined = frame.inlined;
+        FullFrame { parent: 0, function, system_name, filename, start_line, line, address, build_id, mapping, inlined }
     }
 
     fn load_group(&mut self, group: &dyn RowGroupReader) -> Result<()> {

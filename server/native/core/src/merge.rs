@@ -1,6 +1,6 @@
 //! Merges symbols files: each frame once per service, callers before their callees.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int64Type};
@@ -10,10 +10,8 @@ use parquet::file::serialized_reader::SerializedFileReader;
 
 use crate::error::BlockError;
 use crate::hash::HashedSet;
-use crate::symbols::{self, FrameRow, Number, Text, column};
-
-/// Rows of a row group in a merged file; a service's frames stand together.
-const GROUP_ROWS: usize = 65_536;
+use crate::shared_frames::{self, Frame, Frames, Node, Tree};
+use crate::symbols::column;
 
 /// The columns of the schema in symbols.rs, by index.
 const SERVICE: usize = 0;
@@ -24,48 +22,12 @@ const NUMBERS: [usize; 3] = [6, 7, 8];
 const INLINED: usize = 11;
 const COLUMNS: usize = 12;
 
-/// A frame with its texts as indices.
-struct Frame {
-    node: i64,
-    parent: i64,
-    /// As `Text` numbers them.
-    texts: [u32; 5],
-    /// As `Number` numbers them.
-    numbers: [i64; 3],
-    inlined: bool,
-}
-
-#[derive(Default)]
-struct Strings {
-    values: Vec<ByteArray>,
-    numbers: HashMap<Bytes, u32>,
-}
-
-impl Strings {
-    fn number(&mut self, text: &ByteArray) -> u32 {
-        if let Some(&number) = self.numbers.get(text.data()) {
-            return number;
-        }
-        // Copied, so that the page it came from can go.
-        let own = Bytes::copy_from_slice(text.data());
-        let number = self.values.len() as u32;
-        self.values.push(ByteArray::from(own.clone()));
-        self.numbers.insert(own, number);
-        number
-    }
-}
-
 #[derive(Default)]
 struct Merged {
-    strings: Strings,
-    services: BTreeMap<Vec<u8>, (HashedSet, Vec<Frame>)>,
-}
-
-/// A frame beside the texts that it names.
-struct Merging<'a> {
-    service: &'a [u8],
-    frame: &'a Frame,
-    strings: &'a Strings,
+    frames: Frames,
+    frame_numbers: HashMap<Frame, u32>,
+    strings: HashSet<Bytes>,
+    services: BTreeMap<Bytes, (HashedSet, Vec<Node>)>,
 }
 
 /// Merges the files; None where there are none.
@@ -84,10 +46,23 @@ pub fn symbols(paths: &[String]) -> std::result::Result<Option<Vec<u8>>, BlockEr
 impl Merged {
     fn read(&mut self, bytes: Bytes) -> Result<()> {
         let file = SerializedFileReader::new(bytes)?;
+        if shared_frames::is_layout_of(&file) {
+            return self.read_shared(&file);
+        }
         if file.metadata().file_metadata().schema_descr().num_columns() != COLUMNS {
             return Err(ParquetError::General("it is no symbols file".to_owned()));
         }
         (0..file.num_row_groups()).try_for_each(|index| self.read_group(&*file.get_row_group(index)?))
+    }
+
+    fn read_shared(&mut self, file: &SerializedFileReader<Bytes>) -> Result<()> {
+        let Frames { frames, hashes } = Frames::read(file)?;
+        let numbers = frames.into_iter().zip(hashes).map(|(frame, hash)| self.frame_number(frame, Some(hash)));
+        let numbers: Vec<u32> = numbers.collect();
+        shared_frames::each_node_of(file, |service, node| {
+            let frame = numbers.get(node.frame as usize).copied().unwrap_or(0);
+            self.add(service, std::iter::once(Node { frame, ..node }));
+        })
     }
 
     fn read_group(&mut self, group: &dyn RowGroupReader) -> Result<()> {
@@ -96,71 +71,66 @@ impl Merged {
         let nodes = column::<Int64Type>(group, NODE, rows)?;
         let parents = column::<Int64Type>(group, PARENT, rows)?;
         let inlined = column::<BoolType>(group, INLINED, rows)?;
-        let mut texts = vec![[0; 5]; rows];
+        let mut frames: Vec<Frame> = inlined.into_iter().map(|inlined| Frame { inlined, ..Frame::default() }).collect();
         for (place, index) in TEXTS.into_iter().enumerate() {
-            for (row, text) in texts.iter_mut().zip(column::<ByteArrayType>(group, index, rows)?) {
-                set(row, place, self.strings.number(&text));
+            for (frame, text) in frames.iter_mut().zip(column::<ByteArrayType>(group, index, rows)?) {
+                set(&mut frame.texts, place, self.string(&text));
             }
         }
-        let mut numbers = vec![[0; 3]; rows];
         for (place, index) in NUMBERS.into_iter().enumerate() {
-            for (row, number) in numbers.iter_mut().zip(column::<Int64Type>(group, index, rows)?) {
-                set(row, place, number);
+            for (frame, number) in frames.iter_mut().zip(column::<Int64Type>(group, index, rows)?) {
+                set(&mut frame.numbers, place, number);
             }
         }
-        let frames = nodes.into_iter().zip(parents).zip(inlined).zip(texts.into_iter().zip(numbers));
-        let mut frames =
-            frames.map(|(((node, parent), inlined), (texts, numbers))| Frame { node, parent, texts, numbers, inlined });
+        let numbers: Vec<u32> = frames.into_iter().map(|frame| self.frame_number(frame, None)).collect();
+        let nodes = nodes.into_iter().zip(parents).zip(numbers);
+        let mut nodes = nodes.map(|((id, parent), frame)| Node { id, parent, frame });
         for of_service in services.chunk_by(|a, b| a.data() == b.data()) {
             let Some(service) = of_service.first() else { continue };
-            let (known, kept) = self.services.entry(service.data().to_vec()).or_default();
-            kept.extend(frames.by_ref().take(of_service.len()).filter(|frame| known.insert(frame.node)));
+            self.add(&Bytes::copy_from_slice(service.data()), nodes.by_ref().take(of_service.len()));
         }
         Ok(())
     }
 
-    fn write(&self) -> Result<Vec<u8>> {
-        let mut groups: Vec<Vec<Merging<'_>>> = Vec::new();
-        for (service, (_, frames)) in &self.services {
-            let merging = frames.iter().map(|frame| Merging { service, frame, strings: &self.strings });
-            match groups.last_mut() {
-                Some(last) if last.len() + frames.len() <= GROUP_ROWS => last.extend(merging),
-                _ => groups.push(merging.collect()),
-            }
+    fn add(&mut self, service: &Bytes, nodes: impl Iterator<Item = Node>) {
+        if !self.services.contains_key(service) {
+            self.services.insert(service.clone(), Default::default());
         }
-        symbols::write(crate::compact::ZSTD_LEVEL, &groups)
+        if let Some((known, kept)) = self.services.get_mut(service) {
+            kept.extend(nodes.filter(|node| known.insert(node.id)));
+        }
+    }
+
+    /// A text, copied once so that the page it came from can go.
+    fn string(&mut self, text: &ByteArray) -> Bytes {
+        if let Some(known) = self.strings.get(text.data()) {
+            return known.clone();
+        }
+        let own = Bytes::copy_from_slice(text.data());
+        self.strings.insert(own.clone());
+        own
+    }
+
+    /// `hash`: as a file says, None to make it of the frame.
+    fn frame_number(&mut self, frame: Frame, hash: Option<u64>) -> u32 {
+        if let Some(&number) = self.frame_numbers.get(&frame) {
+            return number;
+        }
+        let number = self.frames.frames.len() as u32;
+        self.frames.hashes.push(hash.unwrap_or_else(|| frame.hash()));
+        self.frames.frames.push(frame.clone());
+        self.frame_numbers.insert(frame, number);
+        number
+    }
+
+    fn write(&self) -> Result<Vec<u8>> {
+        let trees: Vec<Tree<'_>> = self.services.iter().map(|(service, (_, nodes))| Tree { service, nodes }).collect();
+        shared_frames::write(crate::compact::ZSTD_LEVEL, &self.frames, &trees)
     }
 }
 
 fn set<T, const N: usize>(row: &mut [T; N], place: usize, value: T) {
     if let Some(slot) = row.get_mut(place) {
         *slot = value;
-    }
-}
-
-impl FrameRow for Merging<'_> {
-    fn service(&self) -> ByteArray {
-        ByteArray::from(self.service.to_vec())
-    }
-
-    fn node(&self) -> i64 {
-        self.frame.node
-    }
-
-    fn parent(&self) -> i64 {
-        self.frame.parent
-    }
-
-    fn text(&self, column: Text) -> ByteArray {
-        let number = self.frame.texts.get(column as usize).copied().unwrap_or(0);
-        self.strings.values.get(number as usize).cloned().unwrap_or_default()
-    }
-
-    fn number(&self, column: Number) -> i64 {
-        self.frame.numbers.get(column as usize).copied().unwrap_or(0)
-    }
-
-    fn is_inlined(&self) -> bool {
-        self.frame.inlined
     }
 }

@@ -10,6 +10,7 @@ use crate::full_symbols::FullSymbols;
 use crate::hash::{HashedMap, HashedSet, NumberedMap, ProfileSet};
 use crate::names::NameTree;
 use crate::pprof_export::{self, PprofHeader};
+use crate::rollups;
 use crate::scan::{Column, FileIndex, Filter, IdColumn, Values};
 use crate::stacks::StackSelector;
 use crate::symbols::{self, NamedFrame};
@@ -152,7 +153,13 @@ impl Reader {
             trace_ids: traces.as_deref(),
         };
         for path in sample_files {
-            self.index(path)?.scan(path, &filter, |group, rows| {
+            let (mut index, mut path, mut filter) = (self.index(path)?, path, filter);
+            let rollup = rollups::choose(&index, path, &filter);
+            if let Some(rollup) = &rollup {
+                (index, path) = (self.index(&rollup.path)?, &rollup.path);
+                (filter.start_ns, filter.end_ns) = (rollup.start_ns, rollup.end_ns);
+            }
+            index.scan(path, &filter, |group, rows| {
                 let (stacks, values) = (group.values(Column::Stack)?, group.values(Column::Value)?);
                 // Rows are sorted by stack: one look-up per run.
                 let mut run = Run::default();

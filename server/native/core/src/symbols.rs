@@ -1,4 +1,5 @@
-//! The symbols file: one row per frame of a call tree, callers first. Schema, writer, and the reader of what names need.
+//! The symbols file of a commit: one row per frame of a call tree, callers first. Schema, writer, and the reader of what
+//! names need. Compaction writes another layout: `shared_frames`.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,6 +15,7 @@ use parquet::schema::types::TypePtr;
 
 use crate::pprof::Profile;
 use crate::samples::{properties, put};
+use crate::shared_frames;
 
 const SCHEMA: &str = "
 message symbols {
@@ -170,10 +172,18 @@ pub struct NamedFrame {
     pub name: Bytes,
 }
 
-/// Reads the rows of a symbols file.
+/// Reads the rows of a symbols file of either layout.
 pub fn read(bytes: Bytes) -> Result<Vec<NamedFrame>> {
     let file = SerializedFileReader::new(bytes)?;
     let mut frames = Vec::new();
+    if shared_frames::is_layout_of(&file) {
+        let names = shared_frames::Frames::read(&file)?.names();
+        shared_frames::each_node(&file, |node| {
+            let name = names.get(node.frame as usize).cloned().unwrap_or_default();
+            frames.push(NamedFrame { node: node.id, parent: node.parent, name });
+        })?;
+        return Ok(frames);
+    }
     for index in 0..file.num_row_groups() {
         read_group(&*file.get_row_group(index)?, &mut frames)?;
     }
@@ -205,7 +215,7 @@ fn read_group(group: &dyn RowGroupReader, frames: &mut Vec<NamedFrame>) -> Resul
 }
 
 /// What a frame without a function is called: its file and address.
-fn unsymbolised(mapping: &[u8], address: i64) -> Bytes {
+pub fn unsymbolised(mapping: &[u8], address: i64) -> Bytes {
     let path = String::from_utf8_lossy(mapping);
     let file = path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("(unknown)");
     Bytes::from(format!("{file} 0x{:x}", address as u64))

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fs::File;
 
 use parquet::column::reader::ColumnReaderImpl;
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int64Type};
+use parquet::data_type::{
+    ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int32Type, Int64Type,
+};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{FileReader, RowGroupReader};
 use parquet::file::serialized_reader::SerializedFileReader;
@@ -13,11 +15,11 @@ use parquet::file::statistics::Statistics;
 use crate::error::BlockError;
 use crate::hash::{HashedMap, mix};
 use crate::pprof::NONE;
-use crate::samples::{Origin, Row, SpanColumns};
+use crate::samples::{self, GroupBounds, Origin, Row, SpanColumns};
 use crate::symbols::typed;
 
-/// The columns in the order of the schema in samples.rs.
-const COLUMNS: [&str; 11] = [
+/// The columns in the order of the schemas in samples.rs.
+const WHOLE: [&str; 11] = [
     "service",
     "profile_type",
     "series",
@@ -30,12 +32,16 @@ const COLUMNS: [&str; 11] = [
     "trace_id",
     "span_name",
 ];
+const NUMBERED: [&str; 9] =
+    ["service", "profile_type", "profile", "stack", "value", "span_id", "child_span_id", "trace_id", "span_name"];
+/// Columns that say whose a row is, in the whole layout; the numbered one has one in their place.
 const SERIES: usize = 2;
 const PROFILE_ID: usize = 3;
 const TIME: usize = 4;
+const PROFILE: usize = 2;
+/// The first column behind them.
 const STACK: usize = 5;
-const VALUE: usize = 6;
-const SPANS: [usize; 4] = [7, 8, 9, 10];
+const NUMBERED_STACK: usize = 3;
 
 /// Rows decoded at a time.
 const CHUNK_ROWS: usize = 8192;
@@ -44,20 +50,39 @@ const CHUNK_ROWS: usize = 8192;
 pub struct SamplesFile {
     path: String,
     reader: SerializedFileReader<File>,
+    /// Where rows name their profile by number: the profiles, and the bounds of the series of each row group.
+    numbered: Option<(Vec<Origin>, Vec<GroupBounds>)>,
+    stack: usize,
 }
 
 impl SamplesFile {
     pub fn open(path: &str) -> std::result::Result<Self, BlockError> {
         let file = File::open(path).map_err(|source| BlockError::Io { path: path.to_owned(), source })?;
-        let own = Self {
-            path: path.to_owned(),
-            reader: SerializedFileReader::new(file).map_err(|error| BlockError::damaged(path, error))?,
-        };
+        let reader = SerializedFileReader::new(file).map_err(|error| BlockError::damaged(path, error))?;
+        let mut own = Self { path: path.to_owned(), reader, numbered: None, stack: STACK };
         let schema = own.reader.metadata().file_metadata().schema_descr();
-        if schema.columns().iter().map(|column| column.name()).ne(COLUMNS) {
+        let has = |names: &[&str]| schema.columns().iter().map(|column| column.name()).eq(names.iter().copied());
+        if has(&NUMBERED) {
+            own.numbered = Some(own.open_profiles()?);
+            own.stack = NUMBERED_STACK;
+        } else if !has(&WHOLE) {
             return Err(BlockError::damaged(path, "it is no samples file"));
         }
         Ok(own)
+    }
+
+    fn open_profiles(&self) -> std::result::Result<(Vec<Origin>, Vec<GroupBounds>), BlockError> {
+        let bounds = GroupBounds::of_file(self.reader.metadata()).map_err(|error| self.damaged(&error.to_string()))?;
+        let totals = samples::beside(&self.path, "totals").ok_or_else(|| self.damaged("it has no totals file"))?;
+        let totals = Self::open(&totals)?;
+        if totals.numbered.is_some() {
+            return Err(totals.damaged("it is no totals file"));
+        }
+        let mut profiles = Vec::new();
+        for group in 0..totals.groups() {
+            totals.read(group, |origin, _, _, _| profiles.push(origin))?;
+        }
+        Ok((profiles, bounds))
     }
 
     pub fn groups(&self) -> usize {
@@ -67,11 +92,19 @@ impl SamplesFile {
     /// Whether the statistics leave open that a row has a span.
     pub fn may_have_spans(&self) -> bool {
         let rows = |group: usize| self.reader.metadata().row_group(group).num_rows() as u64;
-        (0..self.groups()).any(|group| SPANS.iter().any(|&column| self.nulls(group, column) != Some(rows(group))))
+        (0..self.groups()).any(|group| self.spans().any(|column| self.nulls(group, column) != Some(rows(group))))
+    }
+
+    /// The four columns of spans.
+    fn spans(&self) -> std::ops::Range<usize> {
+        self.stack + 2..self.stack + 6
     }
 
     /// The smallest and the largest series of a group, as its statistics say.
     pub fn series_bounds(&self, group: usize) -> Option<(i64, i64)> {
+        if let Some((_, bounds)) = &self.numbered {
+            return bounds.get(group).map(|bounds| bounds.series);
+        }
         match self.reader.metadata().row_group(group).columns().get(SERIES)?.statistics()? {
             Statistics::Int64(statistics) => {
                 statistics.min_opt().zip(statistics.max_opt()).map(|(&min, &max)| (min, max))
@@ -101,29 +134,78 @@ impl SamplesFile {
     fn read_rows(&self, number: usize, mut take: impl FnMut(Origin, i64, i64, &SpanColumns)) -> Result<()> {
         let group = &*self.reader.get_row_group(number)?;
         let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
-        let mut series = Column::<Int64Type>::open(group, SERIES)?;
-        let mut ids = Column::<FixedLenByteArrayType>::open(group, PROFILE_ID)?;
-        let mut times = Column::<Int64Type>::open(group, TIME)?;
-        let mut stacks = Column::<Int64Type>::open(group, STACK)?;
-        let mut values = Column::<Int64Type>::open(group, VALUE)?;
-        let all_null = |column: &usize| self.nulls(number, *column) == Some(rows as u64);
-        let mut spans = if SPANS.iter().all(all_null) { None } else { Some(Spans::open(group)?) };
+        let mut origins = Origins::open(group, self.numbered.as_ref().map(|(profiles, _)| profiles.as_slice()))?;
+        let mut stacks = Column::<Int64Type>::open(group, self.stack)?;
+        let mut values = Column::<Int64Type>::open(group, self.stack + 1)?;
+        let all_null = |column: usize| self.nulls(number, column) == Some(rows as u64);
+        let mut spans = if self.spans().all(all_null) { None } else { Some(Spans::open(group, self.spans().start)?) };
         let no_span = SpanColumns::default();
         let mut left = rows;
         while left > 0 {
             let chunk = left.min(CHUNK_ROWS);
             left -= chunk;
-            let (series, ids, times) = (series.take(chunk)?, ids.take(chunk)?, times.take(chunk)?);
+            let origins = origins.take(chunk)?;
             let (stacks, values) = (stacks.take(chunk)?, values.take(chunk)?);
             let chunk_spans = spans.as_mut().map(|spans| spans.take(chunk)).transpose()?;
-            let columns = series.iter().zip(ids).zip(times).zip(stacks).zip(values);
-            for (row, ((((&series, id), &time_ns), &stack), &value)) in columns.enumerate() {
-                let profile_id = id.data().try_into().map_err(|_| ParquetError::General("a short id".to_owned()))?;
+            for (row, ((&origin, &stack), &value)) in origins.iter().zip(stacks).zip(values).enumerate() {
                 let span = chunk_spans.as_ref().and_then(|spans| spans.get(row)).unwrap_or(&no_span);
-                take(Origin { series, time_ns, profile_id }, stack, value, span);
+                take(origin, stack, value, span);
             }
         }
         Ok(())
+    }
+}
+
+/// What says of each row whose it is.
+struct Origins<'a> {
+    columns: OriginColumns<'a>,
+    taken: Vec<Origin>,
+}
+
+enum OriginColumns<'a> {
+    Whole(Box<WholeColumns>),
+    Numbered(&'a [Origin], Box<Column<Int32Type>>),
+}
+
+struct WholeColumns {
+    series: Column<Int64Type>,
+    ids: Column<FixedLenByteArrayType>,
+    times: Column<Int64Type>,
+}
+
+impl<'a> Origins<'a> {
+    fn open(group: &dyn RowGroupReader, profiles: Option<&'a [Origin]>) -> Result<Self> {
+        let columns = match profiles {
+            Some(profiles) => OriginColumns::Numbered(profiles, Box::new(Column::open(group, PROFILE)?)),
+            None => OriginColumns::Whole(Box::new(WholeColumns {
+                series: Column::open(group, SERIES)?,
+                ids: Column::open(group, PROFILE_ID)?,
+                times: Column::open(group, TIME)?,
+            })),
+        };
+        Ok(Self { columns, taken: Vec::new() })
+    }
+
+    fn take(&mut self, rows: usize) -> Result<&[Origin]> {
+        let general = |reason: &str| ParquetError::General(reason.to_owned());
+        self.taken.clear();
+        match &mut self.columns {
+            OriginColumns::Whole(columns) => {
+                let (series, ids) = (columns.series.take(rows)?, columns.ids.take(rows)?);
+                for ((&series, id), &time_ns) in series.iter().zip(ids).zip(columns.times.take(rows)?) {
+                    let profile_id = id.data().try_into().map_err(|_| general("a short id"))?;
+                    self.taken.push(Origin { series, time_ns, profile_id });
+                }
+            }
+            OriginColumns::Numbered(profiles, numbers) => {
+                for &number in numbers.take(rows)? {
+                    let origin = usize::try_from(number).ok().and_then(|number| profiles.get(number));
+                    let lacks = || general("a row names a profile that its totals file lacks");
+                    self.taken.push(*origin.ok_or_else(lacks)?);
+                }
+            }
+        }
+        Ok(&self.taken)
     }
 }
 
@@ -180,13 +262,13 @@ struct Spans {
 }
 
 impl Spans {
-    fn open(group: &dyn RowGroupReader) -> Result<Self> {
-        let [span, child, trace, name] = SPANS;
+    /// `first`: the column of span ids; the others follow it.
+    fn open(group: &dyn RowGroupReader, first: usize) -> Result<Self> {
         Ok(Self {
-            span_ids: Column::open(group, span)?,
-            child_span_ids: Column::open(group, child)?,
-            trace_ids: Column::open(group, trace)?,
-            names: Column::open(group, name)?,
+            span_ids: Column::open(group, first)?,
+            child_span_ids: Column::open(group, first + 1)?,
+            trace_ids: Column::open(group, first + 2)?,
+            names: Column::open(group, first + 3)?,
         })
     }
 

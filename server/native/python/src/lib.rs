@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::needless_pass_by_value)] // PyO3 hands lists over by value
 
-use flamewire_core::compact::{self, KnownSeries};
+use flamewire_core::compact::{self, Drop, KnownSeries};
 use flamewire_core::encode::{self, SeriesEntry as CoreSeriesEntry};
 use flamewire_core::encoding::{self, Encoding};
 use flamewire_core::error::{BlockError as CoreBlockError, DecodeError as CoreDecodeError};
@@ -344,12 +344,24 @@ impl CompactedBlock {
         PyBytes::new(py, &self.0.totals)
     }
     #[getter]
+    fn hours<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.0.hours.as_ref().map(|bytes| PyBytes::new(py, bytes))
+    }
+    #[getter]
+    fn days<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.0.days.as_ref().map(|bytes| PyBytes::new(py, bytes))
+    }
+    #[getter]
     fn symbols<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         self.0.symbols.as_ref().map(|bytes| PyBytes::new(py, bytes))
     }
     #[getter]
     fn rows(&self) -> usize {
         self.0.rows
+    }
+    #[getter]
+    fn dropped_rows(&self) -> usize {
+        self.0.dropped_rows
     }
     #[getter]
     fn series(&self) -> Vec<(i64, i64, i64)> {
@@ -359,16 +371,18 @@ impl CompactedBlock {
 
 /// Merge blocks into one.
 #[pyfunction]
-#[pyo3(signature = (sample_files, symbol_files, *, series))]
+#[pyo3(signature = (sample_files, symbol_files, *, series, drop=None))]
 fn compact_blocks(
     py: Python<'_>,
     sample_files: Vec<String>,
     symbol_files: Vec<String>,
     series: Vec<(i64, String, String)>,
+    drop: Option<(Vec<i64>, i64, i64)>,
 ) -> PyResult<CompactedBlock> {
+    let drop = drop.map(|(series, start_ns, end_ns)| Drop::new(series, start_ns, end_ns));
     let known = |(fingerprint, service, profile_type)| KnownSeries { fingerprint, service, profile_type };
     let series: Vec<KnownSeries> = series.into_iter().map(known).collect();
-    let compacted = py.detach(|| compact::compact(&sample_files, &symbol_files, &series));
+    let compacted = py.detach(|| compact::compact(&sample_files, &symbol_files, &series, drop.as_ref()));
     compacted.map(CompactedBlock).map_err(block_error)
 }
 

@@ -85,7 +85,7 @@ def _take(blocks: Sequence[StoredBlock]) -> list[StoredBlock]:
     rows = symbols_bytes = 0
     for block in blocks[:_MAX_BLOCKS]:
         rows += block.row_count
-        symbols_bytes += block.symbols_bytes
+        symbols_bytes += block.bytes_of("symbols")
         if taken and (rows > _MAX_ROWS or symbols_bytes > _MAX_SYMBOLS_BYTES):
             break
         taken.append(block)

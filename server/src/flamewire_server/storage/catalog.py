@@ -16,7 +16,7 @@ from pathlib import Path
 
 from flamewire_server.model.labels import Labels
 from flamewire_server.model.time_range import TimeRange
-from flamewire_server.storage.compaction_queue import announce
+from flamewire_server.storage.compaction_queue import FILE_COLUMNS, announce
 from flamewire_server.storage.database import Database, marks, storage_errors
 
 __all__ = [
@@ -32,8 +32,6 @@ __all__ = [
 
 # SQLite takes 32,766 parameters in a statement since 3.32, PostgreSQL 65,535.
 _PARAMETERS = 8000
-# Columns of `blocks` that name a file.
-FILE_COLUMNS = ("samples_name", "symbols_name", "totals_name")
 # Above this many series a block is not looked through for them: the reader filters by series anyway.
 _PRUNE_LIMIT = 500
 
@@ -246,6 +244,7 @@ class Catalog:
         sql = (
             "SELECT id, day, samples_name, totals_name FROM blocks"
             " WHERE tenant = ? AND day >= ? AND day <= ? AND time_max_ns >= ? AND time_min_ns <= ?"
+            " AND samples_whole = 1"
         )
         parameters: list[object] = [tenant, first_day, last_day, *bounds]
         if len(series) <= _PRUNE_LIMIT:
@@ -261,7 +260,7 @@ class Catalog:
 
     def _symbols(self, tenant: str, days: Sequence[str], services: Sequence[str]) -> list[str]:
         sql = (
-            "SELECT symbols_name FROM blocks WHERE symbols_name IS NOT NULL"
+            "SELECT symbols_name FROM blocks WHERE symbols_name IS NOT NULL AND symbols_whole = 1"
             f" AND tenant = ? AND day IN ({marks(len(days))})"
         )
         parameters: list[object] = [tenant, *days]
@@ -280,9 +279,10 @@ class Catalog:
         end."""
         with storage_errors("list files"):
             rows = self.database.connection().execute(
-                "SELECT samples_name FROM blocks UNION ALL SELECT symbols_name FROM blocks"
-                " WHERE symbols_name IS NOT NULL UNION ALL SELECT totals_name FROM blocks"
-                " WHERE totals_name IS NOT NULL UNION ALL SELECT name FROM removed_files"
+                " UNION ALL ".join(
+                    f"SELECT {column} FROM blocks WHERE {column} IS NOT NULL" for column in FILE_COLUMNS
+                )
+                + " UNION ALL SELECT name FROM removed_files"
             )
             return {name for (name,) in rows}
 

@@ -7,17 +7,31 @@ The statements keep to the SQL that SQLite and PostgreSQL share.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flamewire_server.storage.database import Database, marks, storage_errors
 
 if TYPE_CHECKING:
     from flamewire_server.storage.catalog import NewBlock
 
-__all__ = ["FIRST_DELAY_S", "CompactionQueue", "Job", "StoredBlock", "Swap", "SwapError", "announce"]
+__all__ = [
+    "FILE_COLUMNS",
+    "FIRST_DELAY_S",
+    "KINDS",
+    "BlockFile",
+    "CompactionQueue",
+    "Job",
+    "StoredBlock",
+    "Swap",
+    "SwapError",
+    "announce",
+]
 
+# The files that a block may have, and the columns of `blocks` that name them.
+KINDS = ("samples", "symbols", "totals", "hours", "days")
+FILE_COLUMNS = tuple(f"{kind}_name" for kind in KINDS)
 # How long a new block waits for others to be merged with.
 FIRST_DELAY_S = 10
 # "Not due": no work is left until the next commit.
@@ -40,54 +54,60 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockFile:
+    """A file of a block: its name in the store, and what was written. crc: CRC-32, None where it was not
+    taken."""
+
+    kind: str
+    name: str
+    size_bytes: int
+    crc: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredBlock:
-    """A block as compaction and checks see it. crc: CRC-32 of a file, None where it was not taken."""
+    """A block as compaction and checks see it."""
 
     block_id: int
     level: int
-    samples_name: str
-    symbols_name: str | None
-    totals_name: str | None
     row_count: int
-    samples_bytes: int
-    symbols_bytes: int
-    totals_bytes: int
-    samples_crc: int | None
-    symbols_crc: int | None
-    totals_crc: int | None
+    time_min_ns: int
+    time_max_ns: int
     created_at_s: int
+    is_whole: bool
+    files: tuple[BlockFile, ...]
+
+    def name_of(self, kind: str) -> str | None:
+        """Give the name of one of its files, None where it has none of the kind."""
+        return next((file.name for file in self.files if file.kind == kind), None)
+
+    def bytes_of(self, *kinds: str) -> int:
+        """Add up the sizes of its files, of the kinds given or of all."""
+        return sum(file.size_bytes for file in self.files if not kinds or file.kind in kinds)
 
     @property
-    def files(self) -> list[tuple[str, int, int | None]]:
-        """Name, size and CRC of each file."""
-        files = (
-            (self.samples_name, self.samples_bytes, self.samples_crc),
-            (self.symbols_name, self.symbols_bytes, self.symbols_crc),
-            (self.totals_name, self.totals_bytes, self.totals_crc),
-        )
-        return [(name, size, crc) for name, size, crc in files if name is not None]
+    def samples_name(self) -> str:
+        """The file that every block has."""
+        return self.files[0].name
+
+    @property
+    def symbols_name(self) -> str | None:
+        """None where its stacks were all known when it was committed."""
+        return self.name_of("symbols")
 
 
 @dataclass(frozen=True, slots=True)
 class Swap:
     """A merged block whose files are durable, and the blocks that it takes the place of.
 
-    series: (fingerprint, earliest, latest time) of each.
+    series: (fingerprint, earliest, latest time) of each; without any the block holds symbols only.
     """
 
     tenant: str
     day: str
     level: int
     merged: Sequence[StoredBlock]
-    samples_name: str
-    symbols_name: str | None
-    totals_name: str
-    samples_bytes: int
-    symbols_bytes: int
-    totals_bytes: int
-    samples_crc: int
-    symbols_crc: int | None
-    totals_crc: int
+    files: Sequence[BlockFile]
     row_count: int
     series: Sequence[tuple[int, int, int]]
 
@@ -133,7 +153,8 @@ class CompactionQueue:
             connection.execute(
                 "UPDATE jobs SET lease_until_s = 0, worker = '', due_at_s = (SELECT MIN(due_s) FROM"
                 " (SELECT ? AS due_s UNION ALL SELECT created_at_s + ? FROM blocks"
-                " WHERE tenant = ? AND day = ? AND level = 0) AS dues) WHERE id = ? AND worker = ?",
+                " WHERE tenant = ? AND day = ? AND level = 0 AND samples_whole + symbols_whole = 2) AS dues)"
+                " WHERE id = ? AND worker = ?",
                 (
                     _NEVER_S if due_at_s is None else due_at_s, FIRST_DELAY_S, job.tenant, job.day,
                     job.job_id, job.worker,
@@ -158,12 +179,12 @@ class CompactionQueue:
         """List the blocks of a day, the oldest first."""
         with storage_errors("list blocks"):
             rows = self._database.connection().execute(
-                "SELECT id, level, samples_name, symbols_name, totals_name, row_count, samples_bytes,"
-                " symbols_bytes, totals_bytes, samples_crc, symbols_crc, totals_crc, created_at_s"
+                "SELECT id, level, row_count, time_min_ns, time_max_ns, created_at_s,"
+                f" samples_whole + symbols_whole, {_FILE_FIELDS}"
                 " FROM blocks WHERE tenant = ? AND day = ? ORDER BY id",
                 (tenant, day),
             )
-            return [StoredBlock(*row) for row in rows]
+            return [_read_block(row) for row in rows]
 
     def series(self, tenant: str, day: str) -> list[tuple[int, str, str]]:
         """List (fingerprint, service, profile type) of all series of a day."""
@@ -178,11 +199,14 @@ class CompactionQueue:
             )
 
     def oldest_new_block_s(self) -> int | None:
-        """Say when the oldest block that was not compacted yet was committed."""
+        """Say when the oldest block that was not compacted yet was committed; damaged ones do not count."""
         with storage_errors("look for new blocks"):
             (oldest,) = (
                 self._database.connection()
-                .execute("SELECT MIN(created_at_s) FROM blocks WHERE level = 0")
+                .execute(
+                    "SELECT MIN(created_at_s) FROM blocks WHERE level = 0"
+                    " AND samples_whole + symbols_whole = 2"
+                )
                 .fetchone()
             )
         return None if oldest is None else int(oldest)
@@ -205,7 +229,7 @@ class CompactionQueue:
         """
         ids = [block.block_id for block in swap.merged]
         with self._database.transaction("swap blocks") as connection:
-            for column in ("samples_name", "symbols_name", "totals_name"):
+            for column in FILE_COLUMNS:
                 connection.execute(
                     f"INSERT INTO removed_files (name, removed_at_s) SELECT {column}, ? FROM blocks"
                     f" WHERE id IN ({marks(len(ids))}) AND {column} IS NOT NULL",
@@ -217,20 +241,78 @@ class CompactionQueue:
             connection.execute(f"DELETE FROM block_series WHERE block_id IN ({marks(len(ids))})", ids)
             self._insert(connection, swap)
 
+    def quarantine(self, block: StoredBlock, kinds: Collection[str]) -> None:
+        """Note that files of a block are damaged: it is not merged, and nobody reads them.
+
+        Args:
+            kinds: of the files that are damaged; none puts the block back into use.
+        """
+        symbols_whole = "symbols" not in kinds
+        samples_whole = not set(kinds) - {"symbols"}
+        with self._database.transaction("put a block into quarantine") as connection:
+            connection.execute(
+                "UPDATE blocks SET samples_whole = ?, symbols_whole = ? WHERE id = ?",
+                (int(samples_whole), int(symbols_whole), block.block_id),
+            )
+
+    def has(self, block: StoredBlock) -> bool:
+        """Say whether a block is in the catalog still."""
+        with storage_errors("look for a block"):
+            row = (
+                self._database.connection()
+                .execute("SELECT 1 FROM blocks WHERE id = ?", (block.block_id,))
+                .fetchone()
+            )
+        return row is not None
+
+    def quarantined(self) -> int:
+        """Count the blocks that have damaged files."""
+        with storage_errors("count damaged blocks"):
+            (count,) = (
+                self._database.connection()
+                .execute("SELECT COUNT(*) FROM blocks WHERE samples_whole = 0 OR symbols_whole = 0")
+                .fetchone()
+            )
+        return int(count)
+
     def _insert(self, connection: sqlite3.Connection, swap: Swap) -> None:
+        merged = swap.merged
+        # A block of symbols only stands for the times of those that it was made of.
+        time_min_ns = min([first for _, first, _ in swap.series] or [block.time_min_ns for block in merged])
+        time_max_ns = max([last for _, _, last in swap.series] or [block.time_max_ns for block in merged])
+        files = {file.kind: file for file in swap.files}
+        fields: dict[str, object] = {
+            "tenant": swap.tenant,
+            "day": swap.day,
+            "level": swap.level,
+            "row_count": swap.row_count,
+            "time_min_ns": time_min_ns,
+            "time_max_ns": time_max_ns,
+            "created_at_s": min(block.created_at_s for block in merged),
+            "symbols_bytes": 0,
+        }
+        for kind, file in files.items():
+            fields |= {f"{kind}_name": file.name, f"{kind}_bytes": file.size_bytes, f"{kind}_crc": file.crc}
         (block_id,) = connection.execute(
-            "INSERT INTO blocks (tenant, day, level, samples_name, symbols_name, totals_name, samples_bytes,"
-            " symbols_bytes, totals_bytes, samples_crc, symbols_crc, totals_crc, row_count, time_min_ns,"
-            " time_max_ns, created_at_s)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
-            (
-                swap.tenant, swap.day, swap.level, swap.samples_name, swap.symbols_name, swap.totals_name,
-                swap.samples_bytes, swap.symbols_bytes, swap.totals_bytes, swap.samples_crc, swap.symbols_crc,
-                swap.totals_crc, swap.row_count, min(first for _, first, _ in swap.series),
-                max(last for _, _, last in swap.series), min(block.created_at_s for block in swap.merged),
-            ),
-        ).fetchone()  # fmt: skip
+            f"INSERT INTO blocks ({', '.join(fields)}) VALUES ({marks(len(fields))}) RETURNING id",
+            list(fields.values()),
+        ).fetchone()
         connection.executemany(
             "INSERT INTO block_series (block_id, fingerprint, time_min_ns, time_max_ns) VALUES (?, ?, ?, ?)",
             [(block_id, *one) for one in swap.series],
         )
+
+
+_FILE_FIELDS = ", ".join(f"{kind}_name, {kind}_bytes, {kind}_crc" for kind in KINDS)
+
+
+def _read_block(row: Sequence[Any]) -> StoredBlock:
+    block_id, level, row_count, time_min_ns, time_max_ns, created_at_s, whole, *fields = row
+    files = (
+        BlockFile(kind, *fields[3 * place : 3 * place + 3])
+        for place, kind in enumerate(KINDS)
+        if fields[3 * place] is not None
+    )
+    return StoredBlock(
+        block_id, level, row_count, time_min_ns, time_max_ns, created_at_s, whole == 2, tuple(files)
+    )

@@ -109,6 +109,21 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
             " SELECT DISTINCT 'compact', tenant, day, 0, 0, '' FROM blocks",
         ),
     ),
+    (
+        3,
+        (
+            # Roll-ups of compacted blocks.
+            "ALTER TABLE blocks ADD COLUMN hours_name TEXT",
+            "ALTER TABLE blocks ADD COLUMN hours_bytes BIGINT NOT NULL DEFAULT 0",
+            "ALTER TABLE blocks ADD COLUMN hours_crc BIGINT",
+            "ALTER TABLE blocks ADD COLUMN days_name TEXT",
+            "ALTER TABLE blocks ADD COLUMN days_bytes BIGINT NOT NULL DEFAULT 0",
+            "ALTER TABLE blocks ADD COLUMN days_crc BIGINT",
+            # Quarantine: 0 where the file is damaged. Such a block is not merged; nobody reads the file.
+            "ALTER TABLE blocks ADD COLUMN samples_whole BIGINT NOT NULL DEFAULT 1",
+            "ALTER TABLE blocks ADD COLUMN symbols_whole BIGINT NOT NULL DEFAULT 1",
+        ),
+    ),
 )
 
 
