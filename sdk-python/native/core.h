@@ -4,6 +4,7 @@
  *   handler   in the sampled thread, on SIGPROF: unwind.c, hamt.c, guard.c, ring.h. No lock, no allocation, no formatting.
  *   reader    in the thread that calls poll()/take_window()/stop(), without the GIL, under fw.reader_lock:
  *             drain.c, intern.c, window.c, pprof.c, ceiling.c.
+ *   wall      the wall-clock sampler's own thread, without the GIL; each tick under fw.reader_lock: wall.c, wait.c.
  *   control   start, stop, attach, detach, fork, under fw.threads_lock: threads.c, timers.c, sampler.c.
  * Lock order: reader_lock, then threads_lock. Nobody takes the GIL while holding either.
  */
@@ -25,6 +26,7 @@
 
 #include "layout.h"
 #include "ring.h"
+#include "stack.h"
 
 enum {
     FW_MAX_THREADS = 4096,     /* sampled at the same time; more are counted as FW_DROP_TOO_MANY_THREADS */
@@ -45,8 +47,18 @@ enum fw_drop {
     FW_DROP_TOO_MANY_THREADS,  /* a thread was not sampled: no slot, or no memory for its ring */
     FW_DROP_NO_TIMER,          /* a thread was not sampled: the kernel gave no timer (RLIMIT_SIGPENDING) */
     FW_DROP_SIGNAL_TAKEN,      /* another handler took SIGPROF: nothing is sampled until it is ours again */
-    FW_DROP_OVERHEAD_LIMIT,    /* left out because samples cost too much (ceiling.c) */
+    FW_DROP_OVERHEAD_LIMIT,    /* left out because samples cost too much (ceiling.c, wall.c) */
     FW_DROP_COUNT
+};
+
+/* What is profiled; each kind has windows of its own. */
+enum fw_kind { FW_CPU, FW_WALL, FW_KINDS };
+
+/* What a thread does in a wall-clock sample; the label thread_state (pprof.c). */
+enum fw_thread_state {
+    FW_STATE_UNKNOWN,          /* also that of CPU samples: no label */
+    FW_STATE_RUNNING, FW_STATE_GIL, FW_STATE_LOCK, FW_STATE_IO, FW_STATE_SLEEP, FW_STATE_OTHER,
+    FW_STATE_COUNT
 };
 
 /* What the handler knows of a code object; the identity that a hit has to match. */
@@ -59,14 +71,6 @@ typedef struct {
     uint32_t verified_in;      /* sample number of the last check: one check per code object and sample */
     uint32_t hidden;           /* a shim frame that sys._getframe() hides too */
 } fw_cached_code;
-
-typedef struct fw_code fw_code;       /* intern.h */
-typedef struct fw_labels fw_labels;   /* labels.h */
-
-typedef struct {
-    fw_code *code;
-    int32_t line;
-} fw_frame;
 
 enum fw_slot_state { FW_FREE, FW_LIVE, FW_ENDED };
 
@@ -94,11 +98,10 @@ typedef struct {
 
     /* reader, under reader_lock */
     fw_code **codes;                  /* cache index -> code, as the ring defined it */
-    fw_frame *last_frames;            /* the stack that a remainder belongs to */
-    uint32_t last_depth;
-    fw_labels *last_labels;
-    bool last_with_span;
+    fw_held_stack last;               /* the stack that a remainder belongs to */
     bool has_last;
+    bool last_is_native;              /* no Python ran */
+    uint64_t ended_mono_ns;           /* control: when the thread ended */
 } fw_slot;
 
 typedef struct {
@@ -129,7 +132,7 @@ typedef struct {
     uint64_t last_listing_mono_ns;
     uint32_t listing;                 /* number of the current task listing */
     fw_totals totals;
-    struct fw_window *window;
+    struct fw_window *windows[FW_KINDS];  /* NULL where that kind is not profiled, or memory ran out */
 
     PyTypeObject *scope_type;         /* the exact type that the handler accepts as a context variable's value */
     PyObject *scope_variable;         /* the ContextVar */
@@ -169,6 +172,14 @@ enum fw_sample_flags { FW_SAMPLE_NATIVE = 1, FW_SAMPLE_TRUNCATED = 2, FW_SAMPLE_
 bool fw_sample(fw_slot *slot, bool direct, uint64_t now_ns, PyObject *const *extra_codes, size_t extra_count,
                uint32_t flags);
 uint64_t fw_claim(fw_slot *slot, uint64_t now_ns);
+/* The stack of another thread, which has to stand still meanwhile, as a record in the ring of `into` that is not
+ * published yet. */
+typedef struct {
+    uint64_t hash;                    /* of frames, instructions and labels */
+    uint32_t depth;
+} fw_reading;
+bool fw_read_other(fw_slot *into, bool direct, uint64_t thread_state, pid_t tid, fw_reading *out);
+void fw_forget_reading(fw_slot *into);
 
 /* timers.c */
 int fw_signal_install(PyObject **error);
@@ -185,8 +196,8 @@ void fw_ceiling_check(void);                           /* under reader_lock, aft
 fw_slot *fw_attach(pid_t tid, bool is_caller, uint64_t base_ns, bool excluded);
 void fw_detach_caller(fw_slot *slot);
 void fw_list_threads(bool at_start);
+fw_slot *fw_find_thread(pid_t tid);                    /* the slot of a live thread, or NULL */
 void fw_free_slot(fw_slot *slot);
-void fw_forget_last(fw_slot *slot);
 int fw_threads_init(void);
 bool fw_give_memory(fw_slot *slot);
 void fw_fork_prepare(void);
@@ -197,11 +208,31 @@ void fw_fork_child(void);
 uint64_t fw_fullest_ring(void);                        /* words that wait in the ring where most do */
 void fw_drain_all(void);
 void fw_drain_slot(fw_slot *slot);
+bool fw_take_stack(fw_slot *slot, fw_held_stack *out); /* the oldest record's stack, which leaves the ring */
 void fw_settle_all(void);
 PyObject *fw_decode_records(fw_slot *slot);
 
+/* wall.c */
+int fw_wall_begin(uint64_t period_ns);                 /* 0: no wall-clock profiles. Returns 0, or why not as an errno */
+int fw_wall_ensure(void);                              /* its thread runs, where it should (a fork child has none) */
+void fw_wall_stop(void);                               /* waits for its thread; no lock may be held */
+void fw_wall_at_exit(void);
+void fw_wall_fork_child(void);
+void fw_wall_settle(uint64_t now_ns);                  /* the end of a window: what threads do counts up to then */
+void fw_wall_attach(const fw_slot *slot);              /* under threads_lock, before the slot is live */
+void fw_wall_end(fw_slot *slot);                       /* its thread has ended, its ring is read; under reader_lock */
+PyObject *fw_wall_stats(void);                         /* a dict, or None */
+
+/* wait.c */
+enum fw_thread_state fw_state_of(pid_t tid);           /* of a thread that is off its CPU; reads a file of /proc */
+
+/* states.c: thread states of all interpreters, read without any of their locks. False: the lists changed meanwhile. */
+typedef void (*fw_state_visitor)(void *argument, uint64_t thread_state, pid_t tid);
+bool fw_each_state(bool direct, fw_state_visitor visit, void *argument);
+
 /* selftest.c */
 const char *fw_learn_context(void);                    /* checks offsets, learns the HAMT node types; NULL or why not */
+const char *fw_check_states(void);                     /* the lists of thread states are where they should be; or why not */
 PyObject *fw_capture(PyObject *module, PyObject *unused);
 PyObject *fw_read_variable(PyObject *module, PyObject *variable);
 

@@ -2,7 +2,6 @@
 #include "core.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "intern.h"
@@ -38,6 +37,7 @@ static void define(fw_slot *slot, cursor *in, uint64_t token) {
     slot->codes[index] = code;
 }
 
+/* Fills `frames` (a reference each). */
 static uint32_t read_frames(fw_slot *slot, cursor *in) {
     uint32_t depth = 0;
     while (in->at < in->end) {
@@ -76,20 +76,19 @@ static uint32_t read_stack(fw_slot *slot, cursor *in, uint32_t flags) {
     return add_named_frame(0, name);
 }
 
-static void remember_last(fw_slot *slot, uint32_t depth, fw_labels *labels, bool with_span) {
-    fw_labels_acquire(labels);
-    fw_frame *copy = malloc((depth ? depth : 1) * sizeof *copy);
-    fw_forget_last(slot);
-    if (copy == NULL) {
-        fw_labels_release(labels);
-        return;
+/* The stack of the record in record_words, over `frames`. */
+static fw_held_stack stack_of_record(fw_slot *slot, uint64_t length) {
+    cursor in = {record_words + 3, record_words + length};
+    uint64_t scope = record_words[2];
+    uint32_t depth = read_stack(slot, &in, (uint32_t)(record_words[0] >> 48) & 0xff);
+    return (fw_held_stack){.frames = frames, .depth = depth, .labels = (fw_labels *)(uintptr_t)(scope & ~1ull),
+                           .with_span = !(scope & 1)};
+}
+
+static void release_frames(uint32_t depth) {
+    for (uint32_t i = 0; i < depth; i++) {
+        fw_code_release(frames[i].code);
     }
-    memcpy(copy, frames, depth * sizeof *copy);        /* takes over the references */
-    slot->last_frames = copy;
-    slot->last_depth = depth;
-    slot->last_labels = labels;
-    slot->last_with_span = with_span;
-    slot->has_last = true;
 }
 
 static void give_to_last(fw_slot *slot, uint64_t weight_ns) {
@@ -100,7 +99,7 @@ static void give_to_last(fw_slot *slot, uint64_t weight_ns) {
     if (!slot->has_last || weight_ns == 0) {
         return;                        /* never sampled: it comes out as (unattributed) */
     }
-    fw_window_add(slot->last_frames, slot->last_depth, slot->last_labels, slot->last_with_span, weight_ns, 0);
+    fw_window_add(FW_CPU, &slot->last, FW_STATE_UNKNOWN, weight_ns, 0);
     fw.totals.accounted_ns += weight_ns;
 }
 
@@ -111,22 +110,20 @@ static void read_record(fw_slot *slot, uint64_t length) {
         give_to_last(slot, weight);
         return;
     }
-    cursor in = {record_words + 3, record_words + length};
-    uint64_t scope = record_words[2];
-    fw_labels *labels = (fw_labels *)(uintptr_t)(scope & ~1ull);
-    bool with_span = !(scope & 1);
-    uint32_t depth = read_stack(slot, &in, flags);
+    fw_held_stack stack = stack_of_record(slot, length);
     uint64_t counted = !(flags & FW_SAMPLE_UNCOUNTED);
     if (slot->excluded) {
         fw.totals.own_ns += weight;
     } else {
         if (counted || weight) {
-            fw_window_add(frames, depth, labels, with_span, weight, counted);
+            fw_window_add(FW_CPU, &stack, FW_STATE_UNKNOWN, weight, counted);
         }
         fw.totals.accounted_ns += weight;
         fw.totals.samples += counted;
     }
-    remember_last(slot, depth, labels, with_span);
+    slot->has_last = fw_hold(&slot->last, &stack);
+    slot->last_is_native = flags & FW_SAMPLE_NATIVE;
+    release_frames(stack.depth);
 }
 
 static uint64_t copy_record(const fw_ring *ring, uint64_t tail) {
@@ -169,6 +166,7 @@ void fw_drain_all(void) {
         }
         fw_drain_slot(slot);
         if (state == FW_ENDED) {
+            fw_wall_end(slot);
             pthread_mutex_lock(&fw.threads_lock);
             fw_free_slot(slot);
             pthread_mutex_unlock(&fw.threads_lock);
@@ -180,9 +178,10 @@ void fw_drain_all(void) {
 /* What nobody accounts for and is less than a sample's worth waits for more, so that an idle process has empty windows; in
  * the last window it stands beside whatever else there is. */
 static void settle_unattributed(uint64_t rest_ns) {
-    bool last_of_many = !fw.started && fw.window != NULL && fw.window->count != 0;
+    const fw_window *window = fw.windows[FW_CPU];
+    bool last_of_many = !fw.started && window != NULL && window->count != 0;
     if (rest_ns >= fw.period_ns || (last_of_many && rest_ns != 0)) {
-        fw_window_add_named("(unattributed)", rest_ns, 0);
+        fw_window_add_named(FW_CPU, "(unattributed)", rest_ns, 0);
         fw.totals.unattributed_ns += rest_ns;
     }
 }
@@ -211,13 +210,6 @@ void fw_settle_all(void) {
     settle_unattributed(process_ns > known ? process_ns - known : 0);
 }
 
-typedef struct {
-    fw_frame frames[FW_MAX_DEPTH + 2];
-    uint32_t depth;
-    fw_labels *labels;
-    bool with_span;
-} captured;
-
 static PyObject *frame_tuple(const fw_frame *frame) {
     const fw_code *code = frame->code;
     return Py_BuildValue("(N,N,i,i)", PyUnicode_DecodeUTF8(code->text, code->name_length, "replace"),
@@ -242,9 +234,7 @@ static PyObject *labels_dict(const fw_labels *labels, bool with_span) {
     return dict;
 }
 
-/* For capture(). The ring is read under the reader_lock without any call into Python, since that could run anything;
- * the objects are made after. */
-static bool take_record(fw_slot *slot, captured *out) {
+bool fw_take_stack(fw_slot *slot, fw_held_stack *out) {
     fw_ring *ring = &slot->ring;
     uint64_t tail = atomic_load(&ring->tail);
     if (tail == atomic_load(&ring->head)) {
@@ -252,17 +242,13 @@ static bool take_record(fw_slot *slot, captured *out) {
     }
     uint64_t length = copy_record(ring, tail);
     atomic_store(&ring->tail, tail + length);
-    cursor in = {record_words + 3, record_words + length};
-    uint64_t scope = record_words[2];
-    out->depth = read_stack(slot, &in, (uint32_t)(record_words[0] >> 48) & 0xff);
-    memcpy(out->frames, frames, out->depth * sizeof *frames);
-    out->labels = (fw_labels *)(uintptr_t)(scope & ~1ull);
-    out->with_span = !(scope & 1);
-    fw_labels_acquire(out->labels);
-    return true;
+    fw_held_stack stack = stack_of_record(slot, length);
+    bool held = fw_hold(out, &stack);
+    release_frames(stack.depth);
+    return held;
 }
 
-static PyObject *record_tuple(const captured *record) {
+static PyObject *record_tuple(const fw_held_stack *record) {
     PyObject *stack = PyList_New(0);
     for (uint32_t i = 0; stack != NULL && i < record->depth; i++) {
         PyObject *frame = frame_tuple(&record->frames[i]);
@@ -278,14 +264,15 @@ static PyObject *record_tuple(const captured *record) {
     return tuple;
 }
 
-/* The records of one slot as [(frames, labels)], leaf first. With the GIL, which is not released before all are taken. */
+/* The records of one slot as [(frames, labels)], leaf first. With the GIL, which is not released before all are taken:
+ * the ring is read without any call into Python, since that could run anything; the objects are made after. */
 PyObject *fw_decode_records(fw_slot *slot) {
     enum { MOST = 4 };                 /* one, and what a timer added meanwhile */
-    captured *records = calloc(MOST, sizeof *records);
+    fw_held_stack records[MOST] = {{0}};
     PyObject *out = PyList_New(0);
     int count = 0;
     pthread_mutex_lock(&fw.reader_lock);
-    while (records != NULL && count < MOST && take_record(slot, &records[count])) {
+    while (count < MOST && fw_take_stack(slot, &records[count])) {
         count++;
     }
     atomic_store(&slot->ring.tail, atomic_load(&slot->ring.head));
@@ -299,12 +286,8 @@ PyObject *fw_decode_records(fw_slot *slot) {
     }
     pthread_mutex_lock(&fw.reader_lock);
     for (int i = 0; i < count; i++) {
-        for (uint32_t f = 0; f < records[i].depth; f++) {
-            fw_code_release(records[i].frames[f].code);
-        }
-        fw_labels_release(records[i].labels);
+        fw_free_held(&records[i]);
     }
     pthread_mutex_unlock(&fw.reader_lock);
-    free(records);
     return out;
 }

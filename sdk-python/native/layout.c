@@ -11,12 +11,16 @@ fw_layout_t fw_layout;
  * self-test compares whole stacks with sys._getframe() before anything is sampled. */
 static const fw_layout_t TABLE[] = {
     {.minor = 11, .has_cframe = true, .has_version = false, .owners_hidden = 0,
+     .runtime_interpreters = 40, .runtime_size = 166688, .interpreter_next = 0, .interpreter_threads = 16,
+     .ts_previous = 0, .ts_next = 8, .ts_interpreter = 16,
      .ts_frame = 56, .ts_native_id = 160, .ts_context = 224, .cframe_frame = 8, .cframe_previous = 16,
      .frame_code = 32, .frame_previous = 48, .frame_instr = 56, .frame_owner = 69, .frame_is_entry = 68,
      .code_filename = 112, .code_qualname = 128, .code_linetable = 136, .code_firstlineno = 72,
      .code_bytecode = 184, .str_length = 16, .str_state = 32, .str_ascii_data = 48, .str_compact_data = 72,
      .bytes_length = 16, .bytes_data = 32},
     {.minor = 12, .has_cframe = true, .has_version = true, .owners_hidden = 1u << 3,
+     .runtime_interpreters = 40, .runtime_size = 459944, .interpreter_next = 0, .interpreter_threads = 72,
+     .ts_previous = 0, .ts_next = 8, .ts_interpreter = 16,
      .ts_frame = 56, .ts_native_id = 144, .ts_context = 208, .cframe_frame = 0, .cframe_previous = 8,
      .frame_code = 0, .frame_previous = 8, .frame_instr = 56, .frame_owner = 70,
      .code_filename = 112, .code_qualname = 128, .code_linetable = 136, .code_firstlineno = 68, .code_version = 92,
@@ -32,6 +36,7 @@ static const fw_layout_t TABLE[] = {
 /* Byte positions of fields inside struct _Py_DebugOffsets, which differ per minor too. */
 typedef struct {
     uint32_t minor;
+    uint32_t ts_previous, ts_next, ts_interpreter;
     uint32_t ts_frame, ts_native_id, frame_previous, frame_executable, frame_instr, frame_owner;
     uint32_t code_filename, code_qualname, code_linetable, code_firstlineno, code_bytecode;
     uint32_t bytes_length, bytes_data, str_state, str_length, str_ascii_size;
@@ -39,17 +44,18 @@ typedef struct {
 
 /* SAFETY: Include/internal/pycore_runtime.h (3.13.0) and pycore_debug_offsets.h (3.14.10, 3.15.2). The header says:
  * stable between patch versions of one minor, and only there. */
+enum { RUNTIME_SIZE = 24, RUNTIME_INTERPRETERS = 40, INTERPRETER_NEXT = 64, INTERPRETER_THREADS = 72 };  /* in all */
 static const offsets_positions POSITIONS[] = {
-    {13, 184, 200, 232, 240, 248, 264, 280, 296, 304, 312, 344, 520, 528, 544, 552, 560},
-    {14, 208, 224, 256, 264, 272, 288, 320, 336, 344, 352, 384, 600, 608, 624, 632, 640},
-    {15, 208, 248, 320, 328, 336, 352, 384, 400, 408, 416, 448, 696, 704, 720, 728, 736},
+    {13, 160, 168, 176, 184, 200, 232, 240, 248, 264, 280, 296, 304, 312, 344, 520, 528, 544, 552, 560},
+    {14, 184, 192, 200, 208, 224, 256, 264, 272, 288, 320, 336, 344, 352, 384, 600, 608, 624, 632, 640},
+    {15, 184, 192, 200, 208, 248, 320, 328, 336, 352, 384, 400, 408, 416, 448, 696, 704, 720, 728, 736},
 };
 
 static bool field(const char *runtime, uint32_t position, uint32_t *into) {
     uint64_t value;
     memcpy(&value, runtime + position, sizeof value);
     *into = (uint32_t)value;
-    return value < 65536;
+    return value < 1u << 24;
 }
 
 static const char *from_debug_offsets(const offsets_positions *at) {
@@ -68,6 +74,12 @@ static const char *from_debug_offsets(const offsets_positions *at) {
     }
     fw_layout_t *out = &fw_layout;
     bool ok = field(runtime, at->ts_frame, &out->ts_frame) && field(runtime, at->ts_native_id, &out->ts_native_id)
+        && field(runtime, RUNTIME_SIZE, &out->runtime_size)
+        && field(runtime, RUNTIME_INTERPRETERS, &out->runtime_interpreters)
+        && field(runtime, INTERPRETER_NEXT, &out->interpreter_next)
+        && field(runtime, INTERPRETER_THREADS, &out->interpreter_threads)
+        && field(runtime, at->ts_previous, &out->ts_previous) && field(runtime, at->ts_next, &out->ts_next)
+        && field(runtime, at->ts_interpreter, &out->ts_interpreter)
         && field(runtime, at->frame_previous, &out->frame_previous)
         && field(runtime, at->frame_executable, &out->frame_code)
         && field(runtime, at->frame_instr, &out->frame_instr) && field(runtime, at->frame_owner, &out->frame_owner)
@@ -118,11 +130,16 @@ const char *fw_layout_init(void) {
                                    out->frame_owner + 1, out->frame_is_entry + 1};
     const uint32_t code_ends[] = {out->code_filename + 8, out->code_qualname + 8, out->code_linetable + 8,
                                   out->code_firstlineno + 4, out->code_version + 4};
+    const uint32_t state_ends[] = {out->ts_previous + 8, out->ts_next + 8, out->ts_interpreter + 8,
+                                   out->ts_native_id + 8};
+    out->ts_size = end_of(state_ends, sizeof state_ends / sizeof *state_ends);
+    out->runtime = (uint64_t)(uintptr_t)dlsym(RTLD_DEFAULT, "_PyRuntime");
     out->frame_size = end_of(frame_ends, sizeof frame_ends / sizeof *frame_ends);
     out->code_size = end_of(code_ends, sizeof code_ends / sizeof *code_ends);
     out->code_type = (uint64_t)(uintptr_t)dlsym(RTLD_DEFAULT, "PyCode_Type");
     out->none = (uint64_t)(uintptr_t)Py_None;
-    if (out->code_type == 0 || out->frame_size > FW_FRAME_BYTES || out->code_size > FW_CODE_BYTES) {
+    if (out->code_type == 0 || out->frame_size > FW_FRAME_BYTES || out->code_size > FW_CODE_BYTES
+        || out->ts_size > FW_STATE_BYTES) {
         return "the interpreter's structures are not as expected";
     }
     return NULL;

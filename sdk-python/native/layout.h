@@ -14,6 +14,10 @@ typedef struct {
 
     uint32_t ts_frame;         /* thread state: current_frame, or cframe */
     uint32_t ts_native_id, ts_context;
+    uint32_t ts_previous, ts_next, ts_interpreter;     /* in the interpreter's list */
+    uint32_t ts_size;          /* bytes to copy so that those of the list and the id are in */
+    uint32_t runtime_interpreters, runtime_size;       /* from _PyRuntime */
+    uint32_t interpreter_next, interpreter_threads;
     uint32_t cframe_frame, cframe_previous;
     uint32_t frame_code, frame_previous, frame_instr, frame_owner, frame_is_entry;
     uint32_t frame_size;       /* bytes to copy so that all of the above are in, a multiple of 8 */
@@ -22,11 +26,12 @@ typedef struct {
     uint32_t str_length, str_state, str_ascii_data, str_compact_data;
     uint32_t bytes_length, bytes_data;
 
-    uint64_t code_type, none;  /* addresses */
+    uint64_t code_type, none, runtime;     /* addresses */
     uint64_t bitmap_type, array_type;      /* HAMT nodes, learned at start */
 } fw_layout_t;
 
-enum { FW_FRAME_BYTES = 128, FW_CODE_BYTES = 256 };    /* the most that frame_size and code_size may be */
+/* The most that frame_size, code_size and ts_size may be. */
+enum { FW_FRAME_BYTES = 128, FW_CODE_BYTES = 256, FW_STATE_BYTES = 384 };
 
 extern fw_layout_t fw_layout;
 

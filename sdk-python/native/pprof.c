@@ -1,5 +1,5 @@
 /* A window as google.v1.Profile (pprof), uncompressed. Holds neither lock nor GIL: codes and labels of a taken window
- * do not change. One sample type, cpu/nanoseconds; one Location per (function, line), no mapping. */
+ * do not change. One sample type, cpu or wall, in nanoseconds; one Location per (function, line), no mapping. */
 #include "window.h"
 
 #include <stdlib.h>
@@ -127,6 +127,10 @@ typedef struct {
     bool failed;
 } encoder;
 
+static const char *const TYPES[FW_KINDS] = {"cpu", "wall"};
+static const char STATE_LABEL[] = "thread_state";
+static const char *const STATES[FW_STATE_COUNT] = {NULL, "running", "gil", "lock", "io", "sleep", "other"};
+
 static uint32_t string_index(encoder *e, const char *text, uint32_t length) {
     entry key = {.hash = fw_hash_bytes(text, length, 0), .text = text, .length = length};
     uint32_t id = id_of(&e->strings, key);
@@ -159,28 +163,40 @@ static void put_label(encoder *e, buffer *message, const char *name, uint32_t na
     put_delimited(message, 3, scratch->bytes, scratch->length);
 }
 
-static void put_sample(encoder *e, const fw_stack *stack, buffer *message, buffer *scratch) {
+static void put_labels(encoder *e, buffer *message, const fw_stack *sample, buffer *scratch) {
+    const fw_held_stack *stack = &sample->stack;
+    const fw_labels *labels = stack->labels;
+    uint32_t length = labels == NULL ? 0 : stack->with_span ? labels->full_length : labels->plain_length;
+    const char *name, *value, *state = STATES[sample->state];
+    uint32_t offset = 0, name_length, value_length;
+    while (fw_labels_next(labels, length, &offset, &name, &name_length, &value, &value_length)) {
+        put_label(e, message, name, name_length, value, value_length, scratch);
+        if (name_length == sizeof STATE_LABEL - 1 && memcmp(name, STATE_LABEL, name_length) == 0) {
+            state = NULL;              /* the user's tag of that name wins */
+        }
+    }
+    if (state != NULL) {
+        put_label(e, message, STATE_LABEL, sizeof STATE_LABEL - 1, state, (uint32_t)strlen(state), scratch);
+    }
+}
+
+static void put_sample(encoder *e, const fw_stack *sample, buffer *message, buffer *scratch) {
+    const fw_held_stack *stack = &sample->stack;
     message->length = scratch->length = 0;
     for (uint32_t i = 0; i < stack->depth; i++) {
         put_varint(scratch, location_id(e, &stack->frames[i]));
     }
     put_delimited(message, 1, scratch->bytes, scratch->length);
     scratch->length = 0;
-    put_varint(scratch, stack->cpu_ns);
+    put_varint(scratch, sample->value_ns);
     put_delimited(message, 2, scratch->bytes, scratch->length);
-    const fw_labels *labels = stack->labels;
-    uint32_t length = labels == NULL ? 0 : stack->with_span ? labels->full_length : labels->plain_length;
-    const char *name, *value;
-    uint32_t offset = 0, name_length, value_length;
-    while (fw_labels_next(labels, length, &offset, &name, &name_length, &value, &value_length)) {
-        put_label(e, message, name, name_length, value, value_length, scratch);
-    }
+    put_labels(e, message, sample, scratch);
     put_delimited(&e->out, 2, message->bytes, message->length);
 }
 
-static void put_value_type(encoder *e, uint32_t field, buffer *scratch) {
+static void put_value_type(encoder *e, enum fw_kind kind, uint32_t field, buffer *scratch) {
     scratch->length = 0;
-    put_integer(scratch, 1, string_index(e, "cpu", 3));
+    put_integer(scratch, 1, string_index(e, TYPES[kind], (uint32_t)strlen(TYPES[kind])));
     put_integer(scratch, 2, string_index(e, "nanoseconds", 11));
     put_delimited(&e->out, field, scratch->bytes, scratch->length);
 }
@@ -216,13 +232,14 @@ static void put_strings(encoder *e) {
     }
 }
 
-char *fw_pprof_encode(const fw_window *window, uint64_t duration_ns, uint64_t period_ns, size_t *length) {
+char *fw_pprof_encode(enum fw_kind kind, const fw_window *window, uint64_t duration_ns, uint64_t period_ns,
+                      size_t *length) {
     encoder e = {0};
     buffer message = {0}, scratch = {0};
     string_index(&e, "", 0);
-    put_value_type(&e, 1, &scratch);
+    put_value_type(&e, kind, 1, &scratch);
     for (size_t i = 0; i < window->count && !e.failed; i++) {
-        if (window->stacks[i].cpu_ns != 0) {
+        if (window->stacks[i].value_ns != 0) {
             put_sample(&e, &window->stacks[i], &message, &scratch);
         }
     }
@@ -230,7 +247,7 @@ char *fw_pprof_encode(const fw_window *window, uint64_t duration_ns, uint64_t pe
     put_functions(&e, &message);
     put_integer(&e.out, 9, window->start_unix_ns);
     put_integer(&e.out, 10, duration_ns);
-    put_value_type(&e, 11, &scratch);
+    put_value_type(&e, kind, 11, &scratch);
     put_integer(&e.out, 12, period_ns);
     put_strings(&e);
     if (e.failed || e.out.failed || message.failed || scratch.failed) {

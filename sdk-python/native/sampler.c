@@ -2,23 +2,33 @@
 #include "core.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-#include "intern.h"
 #include "scope.h"
 #include "window.h"
 
+static const char *const KINDS[FW_KINDS] = {"cpu", "wall"};
 static const uint64_t LISTING_INTERVAL_NS = 1000000000ull;
 static const char *const DROP_NAMES[FW_DROP_COUNT] = {
     "ring_full", "reentered", "fault", "foreign_thread_state", "window_full", "too_many_threads", "no_timer",
     "signal_taken", "overhead_limit",
 };
 
+static PyObject *stop(PyObject *module, PyObject *unused);
+
 static bool at_exit_registered;
 static bool starting;                  /* the self-test runs Python, which may let another thread call start() */
+
+/* The last windows of a session, but that of the CPU, which stop() returns; under reader_lock. */
+static struct {
+    fw_window *window;
+    uint64_t duration_ns;
+} ended[FW_KINDS];
 
 static void at_exit(void) {
     /* The interpreter is gone when this runs: nothing may be sampled any more. */
     atomic_store(&fw.active, 0);
+    fw_wall_at_exit();
     fw_signal_disable();
 }
 
@@ -71,6 +81,7 @@ static void free_all_slots(void) {
     pthread_mutex_lock(&fw.threads_lock);
     for (uint32_t i = 0; i < atomic_load(&fw.slots_used); i++) {
         if (atomic_load(&fw.slots[i].state) != FW_FREE) {
+            fw_wall_end(&fw.slots[i]);
             fw_free_slot(&fw.slots[i]);
         }
     }
@@ -111,16 +122,31 @@ static void reset_counters(void) {
     fw_ceiling_reset();
 }
 
+static void drop_ended(void) {
+    for (int kind = 0; kind < FW_KINDS; kind++) {
+        fw_window_free(ended[kind].window);
+        ended[kind].window = NULL;
+    }
+}
+
+static PyObject *refused(int error) {
+    Py_XDECREF(stop(NULL, NULL));
+    return PyErr_Format(PyExc_NotImplementedError, "the thread for wall-clock profiles does not start: %s",
+                        strerror(error));
+}
+
 static PyObject *start(PyObject *module, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"period_ns", "max_depth", "self_test", NULL};
-    unsigned long long period_ns;
+    static char *names[] = {"period_ns", "max_depth", "self_test", "wall_period_ns", NULL};
+    unsigned long long period_ns, wall_period_ns = 0;
     unsigned int max_depth;
     PyObject *self_test = Py_None;
+    int wall_error = 0;
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "KI|O:start", names, &period_ns, &max_depth, &self_test)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "KI|OK:start", names, &period_ns, &max_depth, &self_test,
+                                     &wall_period_ns)) {
         return NULL;
     }
-    if (period_ns < 1000 || max_depth < 1 || max_depth > FW_MAX_DEPTH) {
+    if (period_ns < 1000 || (wall_period_ns != 0 && wall_period_ns < 1000) || max_depth < 1 || max_depth > FW_MAX_DEPTH) {
         return PyErr_Format(PyExc_ValueError, "period_ns is at least 1000, max_depth 1 to %d", (int)FW_MAX_DEPTH);
     }
     if (fw.started || starting) {
@@ -141,6 +167,10 @@ static PyObject *start(PyObject *module, PyObject *args, PyObject *kwargs) {
     starting = true;
     bool ready = register_once() == 0 && begin(self_test) == 0;
     starting = false;
+    if (ready && wall_period_ns != 0 && (why = fw_check_states()) != NULL) {
+        PyErr_SetString(PyExc_NotImplementedError, why);
+        ready = false;
+    }
     if (!ready) {
         atomic_store(&fw.active, 0);
         fw_signal_disable();
@@ -149,14 +179,16 @@ static PyObject *start(PyObject *module, PyObject *args, PyObject *kwargs) {
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&fw.reader_lock);
     reset_counters();
-    fw_window_reset();
+    fw_window_reset(FW_CPU);
+    drop_ended();
     fw.started = true;
     fw.suspended = false;
+    wall_error = fw_wall_begin(wall_period_ns);
     fw.process_base_ns = fw_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     fw_list_threads(true);
     pthread_mutex_unlock(&fw.reader_lock);
     Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    return wall_error == 0 ? Py_NewRef(Py_None) : refused(wall_error);
 }
 
 static PyObject *poll_rings(PyObject *module, PyObject *unused) {
@@ -175,6 +207,7 @@ static PyObject *poll_rings(PyObject *module, PyObject *unused) {
             waiting = fw_fullest_ring();
             fw_drain_all();
             fw_ceiling_check();
+            fw_wall_ensure();          /* tried again at the next poll */
         }
         pthread_mutex_unlock(&fw.reader_lock);
         Py_END_ALLOW_THREADS
@@ -183,7 +216,7 @@ static PyObject *poll_rings(PyObject *module, PyObject *unused) {
 }
 
 /* Encodes and frees a window that was turned; (pprof, start_unix_ns, duration_ns, samples), None for an empty one. */
-static PyObject *finished(fw_window *window, uint64_t duration_ns) {
+static PyObject *finished(enum fw_kind kind, fw_window *window, uint64_t duration_ns) {
     char *bytes = NULL;
     size_t length = 0;
     uint64_t start_ns = 0, samples = 0;
@@ -193,7 +226,7 @@ static PyObject *finished(fw_window *window, uint64_t duration_ns) {
     bool empty = window->count == 0;
     Py_BEGIN_ALLOW_THREADS
     if (!empty) {
-        bytes = fw_pprof_encode(window, duration_ns, fw.period_ns, &length);
+        bytes = fw_pprof_encode(kind, window, duration_ns, fw.period_ns, &length);
     }
     start_ns = window->start_unix_ns;
     samples = window->samples;
@@ -213,22 +246,47 @@ static PyObject *finished(fw_window *window, uint64_t duration_ns) {
     return result;
 }
 
-static PyObject *take_window(PyObject *module, PyObject *unused) {
+/* Returns the time at which the window ends. */
+static uint64_t settle(enum fw_kind kind) {
+    if (kind == FW_CPU) {
+        fw_settle_all();
+    }
+    uint64_t now_ns = fw_clock_ns(CLOCK_MONOTONIC);
+    if (kind == FW_WALL) {
+        fw_wall_settle(now_ns);
+    }
+    return now_ns;
+}
+
+static PyObject *take_window(PyObject *module, PyObject *args) {
+    const char *name = KINDS[FW_CPU];
+    int kind = 0;
     fw_window *window = NULL;
     uint64_t duration_ns = 0;
     (void)module;
-    (void)unused;
+    if (!PyArg_ParseTuple(args, "|s:take_window", &name)) {
+        return NULL;
+    }
+    while (kind < FW_KINDS && strcmp(name, KINDS[kind]) != 0) {
+        kind++;
+    }
+    if (kind == FW_KINDS) {
+        return PyErr_Format(PyExc_ValueError, "there are no windows of %s", name);
+    }
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&fw.reader_lock);
-    if (fw.started) {
+    if (!fw.started) {
+        window = ended[kind].window;
+        duration_ns = ended[kind].duration_ns;
+        ended[kind].window = NULL;
+    } else if (fw.windows[kind] != NULL) {
         fw_list_threads(false);
         fw_drain_all();
-        fw_settle_all();
-        window = fw_window_turn(&duration_ns);
+        window = fw_window_turn(kind, settle(kind), &duration_ns);
     }
     pthread_mutex_unlock(&fw.reader_lock);
     Py_END_ALLOW_THREADS
-    return finished(window, duration_ns);
+    return finished(kind, window, duration_ns);
 }
 
 static PyObject *stop(PyObject *module, PyObject *unused) {
@@ -237,21 +295,28 @@ static PyObject *stop(PyObject *module, PyObject *unused) {
     (void)module;
     (void)unused;
     Py_BEGIN_ALLOW_THREADS
+    fw_wall_stop();
     pthread_mutex_lock(&fw.reader_lock);
     if (fw.started) {
         disarm();
         fw_drain_all();
-        fw_settle_all();
+        settle(FW_CPU);
+        uint64_t now_ns = settle(FW_WALL);
         free_all_slots();
-        window = fw.window;
-        fw.window = NULL;
-        if (window != NULL) {
-            duration_ns = fw_clock_ns(CLOCK_MONOTONIC) - window->start_mono_ns;
+        drop_ended();
+        for (int kind = 0; kind < FW_KINDS; kind++) {
+            window = fw.windows[kind];
+            fw.windows[kind] = NULL;
+            ended[kind].window = window;
+            ended[kind].duration_ns = window != NULL ? now_ns - window->start_mono_ns : 0;
         }
     }
+    window = ended[FW_CPU].window;
+    duration_ns = ended[FW_CPU].duration_ns;
+    ended[FW_CPU].window = NULL;
     pthread_mutex_unlock(&fw.reader_lock);
     Py_END_ALLOW_THREADS
-    return finished(window, duration_ns);
+    return finished(FW_CPU, window, duration_ns);
 }
 
 /* Leaves a thread (default: the caller) out of the profile; its CPU is counted as own_cpu_ns. */
@@ -318,19 +383,20 @@ static PyObject *stats(PyObject *module, PyObject *unused) {
         return NULL;
     }
     return Py_BuildValue(
-        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:I,s:n,s:O,s:N}", "samples_gathered", (unsigned long long)totals.samples,
+        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:I,s:n,s:O,s:N,s:N}", "samples_gathered", (unsigned long long)totals.samples,
         "samples_due", (unsigned long long)(fw.period_ns ? totals.accounted_ns / fw.period_ns : 0), "accounted_ns",
         (unsigned long long)totals.accounted_ns, "unattributed_ns", (unsigned long long)totals.unattributed_ns,
         "own_cpu_ns", (unsigned long long)now.own_ns, "handler_ns", (unsigned long long)atomic_load(&fw.handler_ns),
         "syscall_samples", (unsigned long long)atomic_load(&fw.syscall_samples), "threads", now.threads,
-        "code_objects", (Py_ssize_t)codes, "started", fw.started ? Py_True : Py_False, "dropped", dropped);
+        "code_objects", (Py_ssize_t)codes, "started", fw.started ? Py_True : Py_False, "dropped", dropped,
+        "wall", fw_wall_stats());
 }
 
 PyMethodDef fw_sampler_methods[] = {
     {"unsupported", unsupported, METH_NOARGS, NULL},
     {"start", (PyCFunction)(void (*)(void))start, METH_VARARGS | METH_KEYWORDS, NULL},
     {"poll", poll_rings, METH_NOARGS, NULL},
-    {"take_window", take_window, METH_NOARGS, NULL},
+    {"take_window", take_window, METH_VARARGS, NULL},
     {"stop", stop, METH_NOARGS, NULL},
     {"stats", stats, METH_NOARGS, NULL},
     {"exclude_thread", exclude_thread, METH_VARARGS, NULL},

@@ -84,6 +84,17 @@ const char *fw_learn_context(void) {
     return NULL;
 }
 
+static void look_for_own(void *argument, uint64_t thread_state, pid_t tid) {
+    *(bool *)argument |= tid == fw_gettid() && thread_state == (uint64_t)(uintptr_t)PyGILState_GetThisThreadState();
+}
+
+/* Under the GIL other threads' states may still come and go: the own one is found in every attempt or in none. */
+const char *fw_check_states(void) {
+    bool found = false;
+    fw_each_state(fw_guard_is_direct(NULL), look_for_own, &found);
+    return found ? NULL : "the thread states are not listed as expected";
+}
+
 /* Sends SIGPROF to the calling thread and returns what the handler wrote: [(frames, labels)]. */
 PyObject *fw_capture(PyObject *module, PyObject *unused) {
     static fw_slot slot;               /* under the GIL, which nothing here releases before the ring is read */

@@ -7,14 +7,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "intern.h"
-#include "labels.h"
 #include "window.h"
 
 fw_state fw = {.reader_lock = PTHREAD_MUTEX_INITIALIZER, .threads_lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* live_tids[i] is the thread of fw.slots[i], 0 for none: one dense array to search, under threads_lock. */
 static int32_t live_tids[FW_MAX_THREADS];
+
+/* Where a thread was found last; only a hint. */
+enum { HINTS = 2 * FW_MAX_THREADS };
+static _Atomic uint16_t hints[HINTS];
 
 static void *map_pages(size_t size) {
     void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -52,9 +54,24 @@ static fw_slot *find(pid_t tid) {
     return NULL;
 }
 
+fw_slot *fw_find_thread(pid_t tid) {
+    _Atomic uint16_t *hint = &hints[(uint32_t)tid % HINTS];
+    fw_slot *slot = &fw.slots[atomic_load_explicit(hint, memory_order_relaxed)];
+    if (atomic_load(&slot->tid) != tid || atomic_load(&slot->state) != FW_LIVE) {
+        pthread_mutex_lock(&fw.threads_lock);
+        slot = find(tid);
+        pthread_mutex_unlock(&fw.threads_lock);
+        if (slot != NULL) {
+            atomic_store_explicit(hint, (uint16_t)(slot - fw.slots), memory_order_relaxed);
+        }
+    }
+    return slot;
+}
+
 /* No more samples come from the thread; the reader frees the slot once it has read the ring. */
 static void end_slot(fw_slot *slot) {
     fw_timer_delete(slot);
+    slot->ended_mono_ns = fw_clock_ns(CLOCK_MONOTONIC);
     live_tids[slot - fw.slots] = 0;
     atomic_store(&slot->state, FW_ENDED);
 }
@@ -84,6 +101,7 @@ static fw_slot *new_slot(pid_t tid, uint64_t base_ns, bool excluded) {
     slot->excluded = excluded;
     slot->has_timer = false;
     slot->seen_in = fw.listing;
+    fw_wall_attach(slot);
     live_tids[slot - fw.slots] = tid;
     atomic_store(&slot->tid, tid);
     atomic_store(&slot->state, FW_LIVE);
@@ -145,22 +163,11 @@ void fw_detach_caller(fw_slot *slot) {
     pthread_mutex_unlock(&fw.threads_lock);
 }
 
-void fw_forget_last(fw_slot *slot) {
-    for (uint32_t i = 0; i < slot->last_depth; i++) {
-        fw_code_release(slot->last_frames[i].code);
-    }
-    fw_labels_release(slot->last_labels);
-    free(slot->last_frames);
-    slot->last_frames = NULL;
-    slot->last_labels = NULL;
-    slot->last_depth = 0;
-    slot->has_last = false;
-}
-
 /* After the ring has been drained; under both locks. */
 void fw_free_slot(fw_slot *slot) {
     fw_timer_delete(slot);
-    fw_forget_last(slot);
+    fw_free_held(&slot->last);
+    slot->has_last = false;
     live_tids[slot - fw.slots] = 0;
     atomic_store(&slot->tid, 0);
     atomic_store(&slot->state, FW_FREE);
@@ -194,6 +201,7 @@ void fw_list_threads(bool at_start) {
 }
 
 void fw_fork_prepare(void) {
+    fw_gettid();                       /* kept for the child, which has another one */
     pthread_mutex_lock(&fw.reader_lock);
     pthread_mutex_lock(&fw.threads_lock);
 }
@@ -205,13 +213,16 @@ void fw_fork_parent(void) {
 
 /* The child has one thread, no timers, and CPU clocks that start at zero. What the parent gathered is the parent's. */
 void fw_fork_child(void) {
+    const fw_slot *slot_before = fw_thread_slot;
+    /* The slot may have gone to another thread since this one was sampled last. */
+    bool excluded = slot_before != NULL && atomic_load(&slot_before->tid) == fw_thread_tid && slot_before->excluded;
     fw_thread_tid = 0;
     pthread_mutex_init(&fw.threads_lock, NULL);
     pthread_mutex_init(&fw.reader_lock, NULL);
+    fw_wall_fork_child();
     if (!fw.started) {
         return;
     }
-    bool excluded = fw_thread_slot != NULL && fw_thread_slot->excluded;
     for (uint32_t i = 0; i < atomic_load(&fw.slots_used); i++) {
         fw_slot *slot = &fw.slots[i];
         slot->has_timer = false;       /* its id may be taken by another timer of this process */
@@ -222,7 +233,7 @@ void fw_fork_child(void) {
         }
     }
     fw_thread_slot = NULL;
-    fw_window_reset();
+    fw_window_reset(FW_CPU);
     memset(&fw.totals, 0, sizeof fw.totals);
     for (int i = 0; i < FW_DROP_COUNT; i++) {
         atomic_store(&fw.dropped[i], 0);

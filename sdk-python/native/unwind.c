@@ -1,7 +1,7 @@
 /* One sample: walks the frames of the thread that it runs in and writes a record into the thread's ring.
  *
- * Runs in the signal handler (and, signals kept out by slot->busy, in attach). Nothing here allocates, locks or
- * formats; the only foreign calls are PyGILState_GetThisThreadState() and, for threads without Python,
+ * Runs in the signal handler (and, signals kept out by slot->busy, in attach); fw_read_other() in the wall-clock sampler's
+ * thread. Nothing here allocates, locks or formats; the only foreign calls are PyGILState_GetThisThreadState() and, for threads without Python,
  * prctl(PR_GET_NAME).
  */
 #include "core.h"
@@ -17,9 +17,12 @@ enum {
 };
 
 typedef struct {
-    fw_slot *slot;
+    fw_slot *slot;                     /* whose ring and cache are used */
+    pid_t tid;                         /* the thread that is sampled */
     bool direct;
     uint32_t depth;
+    uint64_t hash;                     /* of code objects and instructions */
+    uint64_t top, leaf, leaf_instr;    /* where the walk began */
     enum fw_drop why;
 } walk;
 
@@ -155,8 +158,9 @@ static bool same_code(const fw_cached_code *a, const fw_cached_code *b) {
         && a->fingerprint == b->fingerprint;
 }
 
-/* SAFETY: the object is alive: a frame of this very thread holds a reference, and the thread is in this handler. A
- * frame that is half built or half popped may hold anything: hence the type check and the guard. */
+/* SAFETY: the object is alive: a frame of the sampled thread holds a reference, and that thread is in this handler, or
+ * off its CPU (what was read of one that was not is thrown away). A frame that is half built or half popped may hold
+ * anything: hence the type check and the guard. */
 static bool read_code(walk *w, uint64_t address, fw_cached_code *out) {
     uint8_t bytes[FW_CODE_BYTES];
     const fw_layout_t *at = &fw_layout;
@@ -219,6 +223,8 @@ static bool put_frame(walk *w, uint64_t code, uint64_t instruction) {
     int64_t units = ((int64_t)instruction - (int64_t)(code + fw_layout.code_bytecode)) / 2;
     int32_t index = units < 0 || units > INT32_MAX ? -1 : (int32_t)units;
     w->depth++;
+    w->hash = (w->hash ^ code ^ (uint64_t)entry->version << 48 ^ entry->fingerprint) * 0x9e3779b97f4a7c15ull;
+    w->hash = (w->hash ^ w->hash >> 29 ^ instruction) * 0xff51afd7ed558ccdull;
     uint64_t token = (uint64_t)(entry - w->slot->cache) << 32 | (uint32_t)index;
     return fw_ring_put(&w->slot->ring, token) || fail(w, FW_DROP_RING_FULL);
 }
@@ -237,6 +243,10 @@ static bool walk_frames(walk *w, start at, uint32_t *flags) {
     for (uint32_t looked_at = 0; frame != 0; looked_at++) {
         if (frame & 7 || looked_at > FW_MAX_WALK || !read_at(w, frame, bytes, l->frame_size)) {
             return fail(w, FW_DROP_FAULT);
+        }
+        if (looked_at == 0) {
+            w->leaf = frame;
+            w->leaf_instr = word_at(bytes, l->frame_instr);
         }
         uint64_t code = word_at(bytes, l->frame_code) & ~(uint64_t)l->tag_mask;
         uint64_t previous = word_at(bytes, l->frame_previous);
@@ -298,6 +308,7 @@ static bool walk_stack(walk *w, uint64_t thread_state, uint32_t *flags) {
     if (!read_at(w, thread_state + fw_layout.ts_frame, &top, 8)) {
         return fail(w, FW_DROP_FAULT);
     }
+    w->top = top;
     if (!fw_layout.has_cframe) {
         at.frame = top;
         return walk_frames(w, at, flags);
@@ -311,6 +322,7 @@ static bool walk_stack(walk *w, uint64_t thread_state, uint32_t *flags) {
     forget_definitions(w->slot);
     ring->cursor = first_token;
     w->depth = 0;
+    w->hash = 0;
     *flags &= ~(uint32_t)FW_SAMPLE_TRUNCATED;
     at = (start){0};
     return start_at_cframe(w, previous, &at, &top) && walk_frames(w, at, flags);
@@ -340,7 +352,7 @@ static bool put_python(walk *w, uint64_t thread_state, PyObject *const *extra, s
     if (!read_at(w, thread_state + fw_layout.ts_native_id, &native_id, 8)) {
         return fail(w, FW_DROP_FAULT);
     }
-    if (native_id != (uint64_t)fw_gettid()) {
+    if (native_id != (uint64_t)w->tid) {
         return fail(w, FW_DROP_FOREIGN_STATE);
     }
     if (!fw_read_scope(w->direct, thread_state, scope)) {
@@ -354,15 +366,19 @@ static bool put_python(walk *w, uint64_t thread_state, PyObject *const *extra, s
     return walk_stack(w, thread_state, flags);
 }
 
+static uint64_t begin_record(fw_slot *slot) {
+    fw_ring_begin(&slot->ring);
+    slot->sample_number++;
+    slot->defined_count = 0;
+    return slot->ring.cursor;
+}
+
 /* Writes one record. extra_codes stand above the leaf (attach: the functions that the thread is about to enter). */
 bool fw_sample(fw_slot *slot, bool direct, uint64_t now_ns, PyObject *const *extra_codes, size_t extra_count,
                uint32_t flags) {
-    walk w = {.slot = slot, .direct = direct};
+    walk w = {.slot = slot, .direct = direct, .tid = fw_gettid()};
     fw_ring *ring = &slot->ring;
-    fw_ring_begin(ring);
-    uint64_t first = ring->cursor, scope = 0;
-    slot->sample_number++;
-    slot->defined_count = 0;
+    uint64_t first = begin_record(slot), scope = 0;
     if (!fw_ring_room(ring, 3)) {
         fw_count_drop(FW_DROP_RING_FULL);
         return false;
@@ -388,3 +404,29 @@ bool fw_sample(fw_slot *slot, bool direct, uint64_t now_ns, PyObject *const *ext
     fw_ring_publish(ring);
     return true;
 }
+
+/* Whether the walk began where the thread still is: a thread that has run since is most likely elsewhere. */
+static bool is_where_it_was(const walk *w, uint64_t thread_state) {
+    uint64_t top, frame = w->leaf, instr;
+    return read_at(w, thread_state + fw_layout.ts_frame, &top, 8) && top == w->top
+        && (w->depth == 0 || (read_at(w, frame + fw_layout.frame_instr, &instr, 8) && instr == w->leaf_instr));
+}
+
+bool fw_read_other(fw_slot *into, bool direct, uint64_t thread_state, pid_t tid, fw_reading *out) {
+    walk w = {.slot = into, .direct = direct, .tid = tid};
+    fw_ring *ring = &into->ring;
+    uint64_t first = begin_record(into), scope = 0;
+    uint32_t flags = 0;
+    ring->cursor += 3;
+    if (!put_python(&w, thread_state, NULL, 0, &flags, &scope) || !is_where_it_was(&w, thread_state)) {
+        forget_definitions(into);
+        return false;
+    }
+    fw_ring_set(ring, first + 1, 0);
+    fw_ring_set(ring, first + 2, scope);
+    fw_ring_set(ring, first, fw_record_header(FW_RECORD_SAMPLE, flags, ring->cursor - first));
+    *out = (fw_reading){.hash = (w.hash ^ scope) * 0x9e3779b97f4a7c15ull, .depth = w.depth};
+    return true;
+}
+
+void fw_forget_reading(fw_slot *into) { forget_definitions(into); }

@@ -17,30 +17,31 @@ void fw_window_free(fw_window *window) {
         return;
     }
     for (size_t i = 0; i < window->count; i++) {
-        fw_stack *stack = &window->stacks[i];
-        for (uint32_t f = 0; f < stack->depth; f++) {
-            fw_code_release(stack->frames[f].code);
-        }
-        fw_labels_release(stack->labels);
-        free(stack->frames);
+        fw_free_held(&window->stacks[i].stack);
     }
     free(window->stacks);
     free(window->index);
     free(window);
 }
 
-void fw_window_reset(void) {
-    fw_window_free(fw.window);
-    fw.window = new_window();
+void fw_window_drop(enum fw_kind kind) {
+    fw_window_free(fw.windows[kind]);
+    fw.windows[kind] = NULL;
 }
 
-fw_window *fw_window_turn(uint64_t *duration_ns) {
-    fw_window *ended = fw.window;
-    fw.window = new_window();
-    if (ended != NULL) {
-        uint64_t now = fw.window != NULL ? fw.window->start_mono_ns : fw_clock_ns(CLOCK_MONOTONIC);
-        *duration_ns = now - ended->start_mono_ns;
+void fw_window_reset(enum fw_kind kind) {
+    fw_window_drop(kind);
+    fw.windows[kind] = new_window();
+}
+
+fw_window *fw_window_turn(enum fw_kind kind, uint64_t mono_ns, uint64_t *duration_ns) {
+    fw_window *ended = fw.windows[kind], *next = new_window();
+    fw.windows[kind] = next;
+    if (next != NULL) {
+        next->start_unix_ns -= next->start_mono_ns - mono_ns;
+        next->start_mono_ns = mono_ns;
     }
+    *duration_ns = ended != NULL ? mono_ns - ended->start_mono_ns : 0;
     return ended;
 }
 
@@ -54,15 +55,17 @@ static bool same_labels(const fw_labels *a, bool a_span, const fw_labels *b, boo
     return length == labels_length(b, b_span) && (a == b || length == 0 || memcmp(a->blob, b->blob, length) == 0);
 }
 
-static uint64_t hash_stack(const fw_frame *frames, uint32_t depth, const fw_labels *labels, bool with_span) {
-    uint64_t hash = 0;
-    if (labels_length(labels, with_span) != 0) {
+static uint64_t hash_stack(const fw_held_stack *stack, enum fw_thread_state state) {
+    const fw_labels *labels = stack->labels;
+    uint32_t length = labels_length(labels, stack->with_span);
+    uint64_t hash = state;
+    if (length != 0) {
         /* A span that has ended, or none: the plain hash, whichever Scope it came from. */
-        hash = labels_length(labels, with_span) == labels->plain_length ? labels->plain_hash : labels->full_hash;
+        hash ^= length == labels->plain_length ? labels->plain_hash : labels->full_hash;
     }
-    for (uint32_t i = 0; i < depth; i++) {
-        hash = (hash ^ (uint64_t)(uintptr_t)frames[i].code) * 0x9e3779b97f4a7c15ull;
-        hash = (hash ^ (uint32_t)frames[i].line) * 0xff51afd7ed558ccdull;
+    for (uint32_t i = 0; i < stack->depth; i++) {
+        hash = (hash ^ (uint64_t)(uintptr_t)stack->frames[i].code) * 0x9e3779b97f4a7c15ull;
+        hash = (hash ^ (uint32_t)stack->frames[i].line) * 0xff51afd7ed558ccdull;
         hash ^= hash >> 31;
     }
     return hash;
@@ -98,18 +101,19 @@ static bool grow(fw_window *window) {
     return true;
 }
 
-static fw_stack *find(fw_window *window, uint64_t hash, const fw_frame *frames, uint32_t depth, fw_labels *labels,
-                      bool with_span, size_t *free_at) {
+static fw_stack *find(fw_window *window, uint64_t hash, const fw_held_stack *stack, enum fw_thread_state state,
+                      size_t *free_at) {
     size_t at = hash & (window->index_size - 1);
     for (; window->index[at] != 0; at = (at + 1) & (window->index_size - 1)) {
-        fw_stack *stack = &window->stacks[window->index[at] - 1];
-        bool same = stack->hash == hash && stack->depth == depth
-            && same_labels(stack->labels, stack->with_span, labels, with_span);
-        for (uint32_t i = 0; same && i < depth; i++) {
-            same = stack->frames[i].code == frames[i].code && stack->frames[i].line == frames[i].line;
+        fw_stack *found = &window->stacks[window->index[at] - 1];
+        const fw_frame *a = found->stack.frames, *b = stack->frames;
+        bool same = found->hash == hash && found->state == state && found->stack.depth == stack->depth
+            && same_labels(found->stack.labels, found->stack.with_span, stack->labels, stack->with_span);
+        for (uint32_t i = 0; same && i < stack->depth; i++) {
+            same = a[i].code == b[i].code && a[i].line == b[i].line;
         }
         if (same) {
-            return stack;
+            return found;
         }
     }
     *free_at = at;
@@ -117,49 +121,45 @@ static fw_stack *find(fw_window *window, uint64_t hash, const fw_frame *frames, 
 }
 
 /* False where the stack cannot be kept as it is: the window is full, or memory ran out. */
-static bool add(fw_window *window, const fw_frame *frames, uint32_t depth, fw_labels *labels, bool with_span,
-                uint64_t cpu_ns, uint64_t samples, bool may_insert) {
+static bool add(fw_window *window, const fw_held_stack *stack, enum fw_thread_state state, uint64_t value_ns,
+                uint64_t samples, bool may_insert) {
     if (window == NULL || !grow(window)) {
         return false;
     }
     size_t at = 0;
-    uint64_t hash = hash_stack(frames, depth, labels, with_span);
-    fw_stack *stack = find(window, hash, frames, depth, labels, with_span, &at);
-    if (stack == NULL) {
-        fw_frame *copy = may_insert ? malloc((depth ? depth : 1) * sizeof *copy) : NULL;
-        if (copy == NULL) {
+    uint64_t hash = hash_stack(stack, state);
+    fw_stack *found = find(window, hash, stack, state, &at);
+    if (found == NULL) {
+        fw_stack *added = &window->stacks[window->count];
+        *added = (fw_stack){.hash = hash, .state = state};
+        if (!may_insert || !fw_hold(&added->stack, stack)) {
             return false;
         }
-        memcpy(copy, frames, depth * sizeof *copy);
-        for (uint32_t i = 0; i < depth; i++) {
-            fw_code_acquire(copy[i].code);
-        }
-        fw_labels_acquire(labels);
-        stack = &window->stacks[window->count++];
-        *stack = (fw_stack){.hash = hash, .labels = labels, .with_span = with_span, .depth = depth, .frames = copy};
-        window->index[at] = (uint32_t)window->count;
+        window->index[at] = (uint32_t)++window->count;
+        found = added;
     }
-    stack->cpu_ns += cpu_ns;
-    stack->samples += samples;
+    found->value_ns += value_ns;
+    found->samples += samples;
     window->samples += samples;
     return true;
 }
 
-void fw_window_add(const fw_frame *frames, uint32_t depth, fw_labels *labels, bool with_span, uint64_t cpu_ns,
+void fw_window_add(enum fw_kind kind, const fw_held_stack *stack, enum fw_thread_state state, uint64_t value_ns,
                    uint64_t samples) {
-    bool room = fw.window != NULL && fw.window->count < FW_WINDOW_STACKS;
-    if (!add(fw.window, frames, depth, labels, with_span, cpu_ns, samples, room)) {
+    fw_window *window = fw.windows[kind];
+    if (!add(window, stack, state, value_ns, samples, window != NULL && window->count < FW_WINDOW_STACKS)) {
         for (uint64_t i = 0; i < samples; i++) {
             fw_count_drop(FW_DROP_WINDOW_FULL);
         }
-        fw_window_add_named("(other stacks)", cpu_ns, 0);
+        fw_window_add_named(kind, "(other stacks)", value_ns, 0);
     }
 }
 
-void fw_window_add_named(const char *name, uint64_t cpu_ns, uint64_t samples) {
+void fw_window_add_named(enum fw_kind kind, const char *name, uint64_t value_ns, uint64_t samples) {
     fw_frame frame = {.code = fw_code_named(name), .line = 0};
     if (frame.code != NULL) {
-        add(fw.window, &frame, 1, NULL, false, cpu_ns, samples, true);
+        const fw_held_stack stack = {.frames = &frame, .depth = 1};
+        add(fw.windows[kind], &stack, FW_STATE_UNKNOWN, value_ns, samples, true);
         fw_code_release(frame.code);
     }
 }

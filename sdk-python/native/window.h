@@ -1,20 +1,17 @@
-/* What one upload interval gathered: (stack, labels) -> (CPU ns, samples). Under fw.reader_lock until it is taken. */
+/* What one upload interval gathered of one kind: (stack, labels, state) -> (ns, samples). Under fw.reader_lock until it is
+ * taken. */
 #ifndef FLAMEWIRE_WINDOW_H
 #define FLAMEWIRE_WINDOW_H
 
 #include "core.h"
-#include "intern.h"
-#include "labels.h"
 
 enum { FW_WINDOW_STACKS = 1 << 16 };   /* distinct (stack, labels); what comes beyond is kept as "(other stacks)" */
 
 typedef struct {
     uint64_t hash;
-    uint64_t cpu_ns, samples;
-    fw_labels *labels;
-    bool with_span;
-    uint32_t depth;
-    fw_frame *frames;                  /* leaf first */
+    uint64_t value_ns, samples;
+    fw_held_stack stack;
+    enum fw_thread_state state;
 } fw_stack;
 
 typedef struct fw_window {
@@ -26,15 +23,18 @@ typedef struct fw_window {
     uint64_t start_unix_ns, start_mono_ns;
 } fw_window;
 
-void fw_window_reset(void);                                /* a new window from now on; the old one is thrown away */
-fw_window *fw_window_turn(uint64_t *duration_ns);          /* the window that ends now; NULL when memory ran out */
+void fw_window_reset(enum fw_kind kind);                   /* a new window from now on; the old one is thrown away */
+void fw_window_drop(enum fw_kind kind);                    /* the same, and no new one */
+/* The one that ends at that time of the monotonic clock, where the next begins; NULL: none, no memory. */
+fw_window *fw_window_turn(enum fw_kind kind, uint64_t mono_ns, uint64_t *duration_ns);
 void fw_window_free(fw_window *window);                    /* under reader_lock: gives codes and labels back */
-/* Frames and labels stay the caller's. */
-void fw_window_add(const fw_frame *frames, uint32_t depth, fw_labels *labels, bool with_span, uint64_t cpu_ns,
+/* The stack stays the caller's. */
+void fw_window_add(enum fw_kind kind, const fw_held_stack *stack, enum fw_thread_state state, uint64_t value_ns,
                    uint64_t samples);
-void fw_window_add_named(const char *name, uint64_t cpu_ns, uint64_t samples);
+void fw_window_add_named(enum fw_kind kind, const char *name, uint64_t value_ns, uint64_t samples);
 
 /* pprof.c: without locks and without the GIL. Returns malloc'ed bytes, NULL when memory ran out. */
-char *fw_pprof_encode(const fw_window *window, uint64_t duration_ns, uint64_t period_ns, size_t *length);
+char *fw_pprof_encode(enum fw_kind kind, const fw_window *window, uint64_t duration_ns, uint64_t period_ns,
+                      size_t *length);
 
 #endif

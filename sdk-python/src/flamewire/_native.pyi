@@ -1,4 +1,5 @@
-"""The native core: one CPU-clock timer per thread, stacks read in the signal handler, pprof encoded in C.
+"""The native core: one CPU-clock timer per thread, stacks read in the signal handler; a thread without the GIL
+for wall-clock time; pprof encoded in C.
 
 One sampler per process. Functions may be called from any thread; those that wait do so without the GIL.
 """
@@ -123,7 +124,9 @@ def run_in_scope(scope: Scope | None, function: Callable[..., Any], /, *args: An
 def unsupported() -> str | None:
     """Return why this interpreter cannot be sampled, or None."""
 
-def start(period_ns: int, max_depth: int, self_test: Callable[[], object] | None = None) -> None:
+def start(
+    period_ns: int, max_depth: int, self_test: Callable[[], object] | None = None, wall_period_ns: int = 0
+) -> None:
     """Begin sampling every thread of the process.
 
     Installs handlers for SIGPROF, SIGSEGV and SIGBUS (the latter two hand on what is not theirs), calls the
@@ -133,9 +136,13 @@ def start(period_ns: int, max_depth: int, self_test: Callable[[], object] | None
         period_ns: CPU time of a thread between two of its samples; CONFIG_HZ bounds it from below.
         max_depth: frames kept per stack, leaf side; 1 to 1024.
         self_test: called when ``capture`` works; what it raises is passed on.
+        wall_period_ns: time between two ticks at which every thread is looked at, idle or not; 0: there are no
+            wall-clock profiles. Its thread is named flamewire-wall; ticks that would cost more than 1 % of a
+            core come less often, and no time is lost by that.
 
     Raises:
-        RuntimeError: the sampler runs already, SIGPROF is in other hands, or the interpreter is unknown.
+        RuntimeError: the sampler runs already, SIGPROF is in other hands, or the interpreter is unknown (a
+            NotImplementedError where only wall-clock profiles are impossible).
         ValueError: an argument is out of range.
         OSError: the kernel refused a handler.
     """
@@ -152,8 +159,8 @@ def poll() -> float:
         How full the fullest ring was, 0 to 1.
     """
 
-def take_window() -> _TakenWindow | None:
-    """End the window and begin the next.
+def take_window(kind: str = "cpu", /) -> _TakenWindow | None:
+    """End the window of a kind, "cpu" or "wall", and begin the next; after stop() return the last of "wall".
 
     Returns:
         (pprof, start in calendar ns, length in monotonic ns, samples gathered), or None for an empty one. CPU
@@ -161,7 +168,7 @@ def take_window() -> _TakenWindow | None:
     """
 
 def stop() -> _TakenWindow | None:
-    """Disarm all timers, put SIGPROF to SIG_IGN, give SIGSEGV and SIGBUS back; return the last window.
+    """Disarm all timers, put SIGPROF to SIG_IGN, give SIGSEGV and SIGBUS back; return the CPU's last window.
 
     Each thread's CPU since its last sample goes to that sample's stack. A second call returns None.
     """
@@ -171,7 +178,9 @@ def stats() -> dict[str, Any]:
 
     Returns:
         samples_due, samples_gathered, accounted_ns, unattributed_ns, own_cpu_ns, handler_ns, syscall_samples,
-        threads, code_objects, started, and dropped (reason -> count).
+        threads, code_objects, started, dropped (reason -> count), and wall: None, or ticks_due, ticks,
+        samples_gathered, accounted_ns (in windows), readings (of stacks), ran_meanwhile (readings thrown
+        away), lists_changed (ticks that did not meet all threads), without_state, threads, interval_s.
     """
 
 def exclude_thread(tid: int = 0) -> None:

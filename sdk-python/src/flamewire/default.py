@@ -80,7 +80,7 @@ def start(
         sample_rate_hz: samples per second of CPU time of each thread, 1 to 1000; default 100.
         upload_interval_s: length of a window, 0.1 to 3600; default 10.
         tags: labels of every profile, name -> value; values are turned into strings.
-        profile_types: what to profile; default ("cpu",).
+        profile_types: what to profile, "cpu", "wall" or both; default ("cpu",).
         engine: "native", "python", or "auto" (default), which takes the first that runs here.
         tenant_id: sent as X-Scope-OrgID.
         auth_token: sent as bearer token.

@@ -208,6 +208,7 @@ class Session:
             dropped_samples=dict(stats.dropped),
             own_cpu_s=stats.own_cpu_ns / 1e9,
             threads=stats.threads,
+            wall=stats.wall,
         )
 
     def after_fork_in_child(self) -> None:

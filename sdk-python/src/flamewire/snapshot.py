@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flamewire.config import Options
+    from flamewire.engines.base import WallStats
     from flamewire.export.exporter import LastPush
 
 __all__ = ["Status"]
@@ -41,6 +42,7 @@ class Status:
         dropped_samples: the rest, by reason.
         own_cpu_s: CPU that sampling cost.
         threads: threads being sampled.
+        wall: the sampler of wall-clock profiles; None where there is none.
     """
 
     state: str = "not started"
@@ -64,6 +66,7 @@ class Status:
     dropped_samples: Mapping[str, int] | None = None
     own_cpu_s: float = 0.0
     threads: int = 0
+    wall: WallStats | None = None
 
     def __str__(self) -> str:
         lines = [f"flamewire: {self.state}"]
@@ -77,6 +80,12 @@ class Status:
             f"  samples   {self.samples_gathered} of {self.samples_due} due{_reasons(self.dropped_samples)},"
             f" {self.threads} threads, own CPU {self.own_cpu_s:.3f} s"
         )
+        if self.wall is not None:
+            unknown = ", states unknown" if self.wall.without_state else ""
+            lines.append(
+                f"  wall      {self.wall.ticks} ticks of {self.wall.ticks_due} due,"
+                f" {self.wall.threads} threads{unknown}"
+            )
         lines.append(
             f"  profiles  {self.pushed_profiles} pushed of {self.windows}, {self.queued_profiles} queued"
             f" ({self.queued_bytes} bytes), {self.retries} retries{_reasons(self.dropped_profiles)}"

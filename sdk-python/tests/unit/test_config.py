@@ -23,7 +23,7 @@ TABLE = Path(__file__).parents[3] / "protocol" / "spec" / "options.yaml"
         ("server_url", "ftp://host", "http://localhost:4040"),
         ("server_url", "http://host:99999", "http://localhost:4040"),
         ("server_url", "http://user:pw@host", "basic_auth_user"),
-        ("profile_types", ("cpu", "heap"), "known are: cpu"),
+        ("profile_types", ("cpu", "heap"), "known are: cpu, wall"),
         ("profile_types", "cpu", '("cpu",)'),
         ("profile_types", (), "enabled=False"),
         ("upload_interval_s", 0, "between 0.1 and 3600"),

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 __all__ = ["ENGINES", "PROFILE_TYPES", "Options"]
 
-PROFILE_TYPES: Final = ("cpu",)
+PROFILE_TYPES: Final = ("cpu", "wall")
 ENGINES: Final = ("auto", "native", "python")
 
 EngineChoice = Literal["auto", "native", "python"]

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from flamewire.config import Options
 
-__all__ = ["Engine", "EngineStats", "Window", "WindowClock"]
+__all__ = ["Engine", "EngineStats", "WallStats", "Window", "WindowClock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,23 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class WallStats:
+    """Counters of wall-clock sampling since the start of the session, or of this fork child.
+
+    Attributes:
+        ticks_due: ticks at the configured rate.
+        ticks: ticks that came; fewer where they would have cost more than 1 % of a core.
+        threads: threads that the last tick met.
+        without_state: times that nothing could be learned of what a thread waits for.
+    """
+
+    ticks_due: int
+    ticks: int
+    threads: int
+    without_state: int
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """Counters of one engine since its start.
 
@@ -41,6 +58,7 @@ class EngineStats:
         dropped: the rest by reason; every loss has one.
         own_cpu_ns: CPU that sampling cost the process.
         threads: threads that are being sampled now.
+        wall: None where there are no wall-clock profiles.
     """
 
     samples_due: int = 0
@@ -48,6 +66,7 @@ class EngineStats:
     dropped: Mapping[str, int] = field(default_factory=dict)
     own_cpu_ns: int = 0
     threads: int = 0
+    wall: WallStats | None = None
 
 
 class Engine(Protocol):

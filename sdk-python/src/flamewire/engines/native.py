@@ -1,4 +1,6 @@
-"""The native engine: each thread is sampled by a timer on its own CPU clock, in its own signal handler."""
+"""The native engine: each thread is sampled by a timer on its own CPU clock, in its own signal handler; for
+wall-clock profiles by a thread without the GIL.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,10 @@ import _thread
 import signal
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from flamewire import _native
-from flamewire.engines.base import EngineStats, Window
+from flamewire.engines.base import EngineStats, WallStats, Window
 from flamewire.engines.native_selftest import check_stacks
 from flamewire.errors import EngineError
 from flamewire.threads import SdkThread
@@ -32,10 +34,11 @@ class NativeEngine:
     """Samples with the native core. At most one runs in a process; a second one is refused at start."""
 
     name: ClassVar[str] = "native"
-    missing: ClassVar[Mapping[str, str]] = {}
+    missing: Mapping[str, str] = {}
 
     def __init__(self) -> None:
         self._running = False
+        self._profile_types: tuple[str, ...] = ()
         self._poll_in_s = _FIRST_POLL_S
 
     def start(self, options: Options) -> None:
@@ -49,14 +52,26 @@ class NativeEngine:
             raise EngineError(why)
         _announce_signal()
         try:
-            _native.start(options.period_ns, options.max_stack_depth, check_stacks)
+            self._start_core(options)
         except (RuntimeError, OSError, ValueError) as error:
             raise EngineError(str(error)) from error
         self._running = True
+        self._profile_types = options.profile_types
         for thread in threading.enumerate():
             if isinstance(thread, SdkThread) and thread.native_id is not None:
                 _native.exclude_thread(thread.native_id)
         _hook_threads()
+
+    def _start_core(self, options: Options) -> None:
+        # Wall-clock profiles need CPU samples too: they are the stacks of the threads that run.
+        wall_period_ns = options.period_ns if "wall" in options.profile_types else 0
+        try:
+            _native.start(options.period_ns, options.max_stack_depth, check_stacks, wall_period_ns)
+        except NotImplementedError as error:
+            if "cpu" not in options.profile_types:
+                raise
+            _native.start(options.period_ns, options.max_stack_depth, check_stacks)
+            self.missing = {"wall": str(error)}
 
     def poll(self) -> float:
         """Drain the rings; return when to come again, sooner where one was filling up."""
@@ -68,16 +83,19 @@ class NativeEngine:
         return self._poll_in_s
 
     def take_windows(self) -> list[Window]:
-        """End the window and begin the next."""
-        return _as_windows(_native.take_window() if self._running else None)
+        """End the window of each profile type and begin the next."""
+        if not self._running:
+            return []
+        return _as_windows({name: _native.take_window(name) for name in self._profile_types})
 
     def stop(self) -> list[Window]:
-        """Disarm every timer and return the last window."""
+        """Disarm every timer and return the last windows."""
         if not self._running:
             return []
         self._running = False
         _unhook_threads()
-        return _as_windows(_native.stop())
+        last = {"cpu": _native.stop(), "wall": _native.take_window("wall")}
+        return _as_windows({name: last[name] for name in self._profile_types})
 
     def stats(self) -> EngineStats:
         """Return the counters; the handler's time counts as the SDK's own CPU."""
@@ -88,6 +106,7 @@ class NativeEngine:
             dropped=counters["dropped"],
             own_cpu_ns=counters["own_cpu_ns"] + counters["handler_ns"],
             threads=counters["threads"],
+            wall=_wall_stats(counters["wall"]),
         )
 
     def after_fork_in_child(self) -> None:
@@ -117,11 +136,19 @@ def _has_handler() -> bool:
         return True
 
 
-def _as_windows(taken: tuple[bytes, int, int, int] | None) -> list[Window]:
-    if taken is None:
-        return []
-    pprof, start_unix_ns, duration_ns, samples = taken
-    return [Window("cpu", pprof, start_unix_ns, duration_ns, samples)]
+def _as_windows(taken: Mapping[str, tuple[bytes, int, int, int] | None]) -> list[Window]:
+    return [Window(name, *window) for name, window in taken.items() if window is not None]
+
+
+def _wall_stats(counters: Mapping[str, Any] | None) -> WallStats | None:
+    if counters is None:
+        return None
+    return WallStats(
+        ticks_due=counters["ticks_due"],
+        ticks=counters["ticks"],
+        threads=counters["threads"],
+        without_state=counters["without_state"],
+    )
 
 
 def _hook_threads() -> None:

@@ -48,6 +48,7 @@ class PythonEngine:
         "labels": "a thread cannot read the context of another, so samples carry no tags",
         "placement": "CPU is charged to the stack at the next tick; a burst before a wait goes to the wait",
         "short threads": "CPU of a thread that ends between two ticks is in (unattributed)",
+        "wall": "there are no wall-clock profiles",
     }
 
     def __init__(self) -> None:
@@ -65,6 +66,8 @@ class PythonEngine:
         """Begin sampling every thread of the process."""
         if not hasattr(sys, "_current_frames"):
             raise EngineError(f"{sys.implementation.name} has no sys._current_frames()")
+        if "cpu" not in options.profile_types:
+            raise EngineError("it profiles the CPU only")
         self._options = options
         self._begin()
 
