@@ -72,7 +72,7 @@ memberlist: {join_members: [a, b]}
         ("limits: {retention_period: 14}", "a duration such as"),
         ("multitenancy_enabled: perhaps", "true or false"),
         ("storage: {backend: s3}", "filesystem, the only backend"),
-        ("server: {http_tls_config: {cert_file: a}}", "put a TLS proxy in front"),
+        ("server: {http_tls_config: {cert_file: a}}", "both cert_file and key_file"),
         ("limits: {max_flamegraph_nodes_default: 10, max_flamegraph_nodes_max: 9}", "is larger than"),
         ("server: {", "is not YAML"),
     ],

@@ -16,8 +16,12 @@ __all__ = [
     "Encoder",
     "Limits",
     "ProfileBatch",
+    "QueryGuard",
+    "QueryStoppedError",
     "Reader",
+    "Selection",
     "SeriesEntry",
+    "StepSelection",
     "Tree",
     "__version__",
     "compact_blocks",
@@ -45,6 +49,9 @@ class BlockError(Exception):
 
     A file that cannot be opened or read raises the usual OSError (FileNotFoundError where it is gone).
     """
+
+class QueryStoppedError(Exception):
+    """A query was ended before it was done: its time was over, or it was cancelled."""
 
 @final
 class Limits:
@@ -327,22 +334,39 @@ def verify_symbols(path: str) -> None:
     """
 
 @final
-class Reader:
-    """Reads blocks; one per process, thread-safe. Caches footers by file, symbols as a name tree per tenant.
-
-    Files are taken as immutable: a path must never be written twice.
+class QueryGuard:
+    """Ends a query early: it is looked at between two files.
 
     Args:
-        max_cached_stacks: over all tenants; above it the name trees of other tenants, then the tenant's own,
-            are dropped and filled again on demand.
+        timeout_s: wall time from now, None without end.
     """
 
-    def __new__(cls, *, max_cached_stacks: int = 8000000) -> Reader: ...
-    def tree(
-        self,
-        tenant: str,
-        sample_files: Sequence[str],
-        symbol_files: Sequence[str],
+    def __new__(cls, timeout_s: float | None = None) -> QueryGuard: ...
+    def cancel(self) -> None:
+        """End the query; any thread may call it, at any time."""
+
+@final
+class Selection:
+    """Which samples a query takes.
+
+    Args:
+        series: fingerprints to take; an empty sequence takes nothing.
+        start_ns: inclusive.
+        end_ns: inclusive.
+        span_ids: where given, only samples whose span_id or child_span_id is among them.
+        profile_ids: where given, only samples of these profiles, each 16 bytes.
+        trace_ids: where given, only samples of these traces, each 16 bytes.
+        stacks: where given, only stack traces that begin with these names (root first), have a frame of
+            each of these sets of names (at most 64 sets), and none of these names. A stack trace without
+            symbols is not taken then.
+        guard: ends the query early.
+
+    Raises:
+        ValueError: more than 64 sets of names.
+    """
+
+    def __new__(
+        cls,
         *,
         series: Sequence[int],
         start_ns: int,
@@ -351,124 +375,160 @@ class Reader:
         profile_ids: Sequence[bytes] | None = None,
         trace_ids: Sequence[bytes] | None = None,
         stacks: tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]] | None = None,
+        guard: QueryGuard | None = None,
+    ) -> Selection: ...
+
+@final
+class StepSelection:
+    """Which samples go into which group and step.
+
+    Step k = 1..steps is start_ns + (k-1)*step_ns < t <= start_ns + k*step_ns.
+
+    Args:
+        series: fingerprints to take.
+        groups: for each series, the index of the group that it belongs to.
+        start_ns: exclusive.
+        step_ns: width of a step, at least 1.
+        steps: number of steps.
+        tenant: whose names `stacks` means.
+        symbol_files: as in Reader.tree; used with `stacks` only.
+        stacks: as in Selection.
+        guard: ends the query early.
+
+    Raises:
+        ValueError: series and groups differ in length, or a step makes no sense.
+    """
+
+    def __new__(
+        cls,
+        *,
+        series: Sequence[int],
+        groups: Sequence[int],
+        start_ns: int,
+        step_ns: int,
+        steps: int,
+        tenant: str = "",
+        symbol_files: Sequence[str] = ...,
+        stacks: tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]] | None = None,
+        guard: QueryGuard | None = None,
+    ) -> StepSelection: ...
+
+@final
+class Reader:
+    """Reads blocks; one per process, thread-safe. Caches footers and sums by file, symbols as a name tree
+    per tenant.
+
+    Files are taken as immutable: a path must never be written twice. Every method raises QueryStoppedError
+    where the guard of its selection ends it, BlockError for a damaged file, OSError for one that cannot be
+    read.
+
+    Args:
+        max_cached_stacks: over all tenants; above it the name trees of other tenants, then the tenant's own,
+            are dropped and filled again on demand.
+        max_cached_bytes: of sums by file and selection; 0 keeps none.
+        max_threads: that one query scans files with, where it has many.
+    """
+
+    def __new__(
+        cls, *, max_cached_stacks: int = 8000000, max_cached_bytes: int = 134217728, max_threads: int = 2
+    ) -> Reader: ...
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes that kept sums take, about."""
+    def tree(
+        self, tenant: str, sample_files: Sequence[str], symbol_files: Sequence[str], selection: Selection
     ) -> Tree:
-        """Sum the samples of the series into one call tree of function names.
+        """Sum the selected samples into one call tree of function names.
 
         Args:
             tenant: whose name tree to use: hash collisions never cross tenants.
             sample_files: paths of samples.parquet files, any order.
             symbol_files: paths of symbols.parquet files, any order; all that the samples' days have.
-            series: fingerprints to take; an empty sequence gives an empty tree.
-            start_ns: inclusive.
-            end_ns: inclusive.
-            span_ids: where given, only samples whose span_id or child_span_id is among them.
-            profile_ids: where given, only samples of these profiles, each 16 bytes.
-            trace_ids: where given, only samples of these traces, each 16 bytes.
-            stacks: where given, only stack traces that begin with these names (root first), have a frame of
-                each of these sets of names (at most 64 sets), and none of these names. A stack trace
-                without symbols is not taken then.
-
-        Raises:
-            ValueError: more than 64 sets of names.
-            BlockError: a file is damaged.
-            OSError: a file cannot be read.
+            selection: which of their samples.
         """
     def pprof(
         self,
         tenant: str,
         sample_files: Sequence[str],
         symbol_files: Sequence[str],
+        selection: Selection,
         *,
-        series: Sequence[int],
-        start_ns: int,
-        end_ns: int,
         sample_type: tuple[str, str],
         period_type: tuple[str, str],
-        span_ids: Sequence[int] | None = None,
-        profile_ids: Sequence[bytes] | None = None,
-        trace_ids: Sequence[bytes] | None = None,
-        stacks: tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]] | None = None,
         keep_locations: int = 0,
         aggregate_callees: bool = False,
     ) -> bytes:
-        """Sum the samples of the series into one uncompressed pprof, with all that is stored of each frame.
+        """Sum the selected samples into one uncompressed pprof, with all that is stored of each frame.
 
         Args (those of tree, and):
             sample_type: type and unit of its only sample type.
             period_type: type and unit of the period.
             keep_locations: locations of a stack trace that stay, counted from the leaf; 0 keeps all.
             aggregate_callees: leave out the line that the leaf was at.
-
-        Raises: as tree.
         """
     def function_names(self, tenant: str, symbol_files: Sequence[str]) -> list[str]:
         """List the names of functions in the symbols files, and maybe others of the tenant."""
     def totals(
-        self,
-        sample_files: Sequence[str],
-        *,
-        series: Sequence[int],
-        groups: Sequence[int],
-        start_ns: int,
-        step_ns: int,
-        steps: int,
-        count_profiles: bool = False,
-        tenant: str = "",
-        symbol_files: Sequence[str] = ...,
-        stacks: tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]] | None = None,
+        self, sample_files: Sequence[str], selection: StepSelection, *, count_profiles: bool = False
     ) -> list[list[tuple[int, int, int]]]:
         """Sum values per group and time step.
 
         Args:
-            sample_files: paths of samples.parquet files.
-            series: fingerprints to take.
-            groups: for each series, the index of the group that it belongs to.
-            start_ns: exclusive: the first step is start_ns < t <= start_ns + step_ns.
-            step_ns: width of a step, at least 1.
-            steps: number of steps.
+            sample_files: paths of samples.parquet files; or of totals files, which know no stacks.
+            selection: which samples, and into which groups and steps.
             count_profiles: also count the distinct profile ids of each step; costs reading the ids.
-            tenant: whose names `stacks` means.
-            symbol_files: as in tree; used with `stacks` only.
-            stacks: as in tree.
 
         Returns:
-            One list per group (up to the highest index in groups): (k, sum, profiles) with k = 1..steps for
-            start_ns + (k-1)*step_ns < t <= start_ns + k*step_ns; steps without samples are left out.
-            profiles is 0 where count_profiles is false.
-
-        Raises:
-            ValueError: series and groups differ in length, or a step makes no sense.
-            BlockError: a file is damaged.
-            OSError: a file cannot be read.
+            One list per group (up to the highest index in groups): (k, sum, profiles); steps without
+            samples are left out. profiles is 0 where count_profiles is false.
         """
-
     def values(
-        self,
-        sample_files: Sequence[str],
-        *,
-        series: Sequence[int],
-        groups: Sequence[int],
-        start_ns: int,
-        step_ns: int,
-        steps: int,
-        by_span: bool = False,
+        self, sample_files: Sequence[str], selection: StepSelection, *, by_span: bool = False
     ) -> list[list[tuple[int, int]]]:
-        """List (k, value) of each profile, or with by_span of each span, per group; steps as in totals.
+        """List (k, value) of each profile, or with by_span of each span, per group.
 
         A profile or span has one value per group and step: the sum of its samples there.
+        """
+    def exemplars(
+        self,
+        sample_files: Sequence[str],
+        selection: StepSelection,
+        *,
+        by_span: bool = False,
+        cells: tuple[float, float, int] | None = None,
+    ) -> list[list[tuple[int, int, bytes, bytes, int, list[int]]]]:
+        """Find the profile, or with by_span the span, of the largest value for each step and cell, per group.
 
-        Raises: as totals.
+        Args:
+            sample_files: as in totals; totals files know no spans.
+            selection: as in totals.
+            by_span: spans in place of profiles.
+            cells: (lower bound of the first, width, how many) by value; None is one cell a step.
+
+        Returns:
+            One list per group: (k, time of the earliest sample in ns, id, trace id, value, its series).
+            Both ids are 16 bytes, big-endian; a span's stands in the last 8. A trace id that is not known
+            is 0.
         """
 
 @final
 class Tree:
     """A call tree of function names with values; immutable. The root is "total"."""
 
+    @staticmethod
+    def merged(trees: Sequence[Tree]) -> Tree:
+        """Add trees up, frame by frame."""
     @property
     def total(self) -> int: ...
     @property
     def missing_stacks(self) -> int:
         """Sample rows whose stack no symbol file has; their value is in a frame "(symbols missing)"."""
+    @property
+    def samples(self) -> int:
+        """Stored samples: rows of blocks, each the value of one stack trace in one profile."""
+    @property
+    def frames(self) -> int:
+        """How many frames there are, the root too."""
     def flamegraph_json(self, max_nodes: int) -> bytes:
         """Encode as ProtoJSON of querier.v1.FlameGraph {names, levels, total, maxSelf}.
 
@@ -496,5 +556,27 @@ class Tree:
         """Encode the functions with the largest totals, and the calls between them, for Graphviz."""
     def folded(self) -> bytes:
         """Encode one line per stack: names root first, joined by semicolons, a space, the self value."""
-    def functions(self) -> list[tuple[str, int, int]]:
-        """Return (name, self, total) per function, the largest self first; recursion counts once in total."""
+    def functions(self) -> list[tuple[str, int, int, int]]:
+        """Return (name, self, total, samples) per function, the largest self first.
+
+        Recursion counts once in total and in samples, the stored samples that the function stands in.
+        """
+    def sandwich_json(self, function: str, max_nodes: int) -> bytes:
+        """Encode all callers and callees of a function as ProtoJSON of querier.v1.SandwichReport.
+
+        Args:
+            function: its name; one that does not stand in the tree gives a report of zeros.
+            max_nodes: of each half, the largest totals stay; 0 or less keeps all.
+        """
+    def sandwich_proto(self, function: str, max_nodes: int) -> bytes:
+        """Encode as binary querier.v1.SandwichReport; as sandwich_json."""
+    def columns(self, unit: str, max_nodes: int) -> bytes:
+        """Encode in columns of 32-bit numbers (docs/reference/flame-columns.md); folds like
+        flamegraph_json."""
+    def diff_columns(self, right: Tree, unit: str, max_nodes: int) -> bytes:
+        """Encode both trees in columns, this one on the left; folds like diff_json."""
+    def speedscope(self, unit: str, name: str) -> bytes:
+        """Encode as a file of speedscope, with every frame."""
+    def svg(self, title: str, unit: str, max_nodes: int) -> str:
+        """Draw the flame graph as SVG without script; folds like flamegraph_json."""
+

@@ -18,18 +18,21 @@ from flamewire_server.compaction.compactor import Compactor
 from flamewire_server.config import Config, is_loopback
 from flamewire_server.errors import ConfigError, StorageError
 from flamewire_server.http.access import Access
+from flamewire_server.http.export import ExportAnswers
 from flamewire_server.http.middleware import make_middleware
 from flamewire_server.http.operations import OperationsHandlers
 from flamewire_server.http.push import PushHandlers
-from flamewire_server.http.querier import QuerierHandlers
-from flamewire_server.http.render import RenderHandlers
+from flamewire_server.http.querier import make_querier
+from flamewire_server.http.query_runner import QueryRunner
+from flamewire_server.http.render import RenderAnswers
+from flamewire_server.http.tls import make_ssl_context
 from flamewire_server.http.ui import UiHandlers
+from flamewire_server.http.url_service import UrlService
 from flamewire_server.ingest.block_writer import BlockWriter
 from flamewire_server.ingest.committer import Committer
 from flamewire_server.log import EventLog
 from flamewire_server.metrics import Metrics
-from flamewire_server.query.labels import LabelQueries
-from flamewire_server.query.profiles import ProfileQueries
+from flamewire_server.query.queries import Queries
 from flamewire_server.storage.catalog import Catalog
 from flamewire_server.storage.compaction_queue import CompactionQueue
 from flamewire_server.storage.local_store import LocalStore
@@ -38,6 +41,8 @@ from flamewire_server.storage.retention import apply_retention
 __all__ = ["run_server"]
 
 _QUERY_THREADS = 4
+# Of one query; with _QUERY_THREADS the bound of all that scan at one time.
+_SCAN_THREADS = 2
 _RETENTION_INTERVAL_S = 60
 _COMPACTION_INTERVAL_S = 2
 _IDLE_CHECK_S = 0.1
@@ -84,8 +89,10 @@ async def _serve(
         writer = BlockWriter(store=store, catalog=catalog, encoder=Encoder(), limits=_limits(config))
         committer = Committer(writer.commit, executor=commit_executor, metrics=metrics)
         operations = OperationsHandlers(committer, metrics)
-        labels, profiles = LabelQueries(catalog), ProfileQueries(catalog, store, Reader(), metrics)
-        querier = QuerierHandlers(config, labels, profiles, query_executor, metrics)
+        reader = Reader(max_cached_bytes=config.query_cache_bytes, max_threads=_SCAN_THREADS)
+        queries = Queries(catalog, store, reader, metrics, max_query_bytes=config.max_query_bytes)
+        query_runner = QueryRunner(config, query_executor, metrics)
+        querier = make_querier(config, queries, query_runner, metrics)
         access = Access(KeyRing(config.data_dir / KEYS_FILE))
         app = web.Application(
             middlewares=[
@@ -99,8 +106,8 @@ async def _serve(
         )
         app.add_routes(access.grant(PushHandlers(config, committer, metrics).routes(), "push"))
         app.add_routes(access.grant(querier.routes(), "read"))
-        render = RenderHandlers(config, labels, profiles, query_executor)
-        app.add_routes(access.grant(render.routes(), "read"))
+        answers = {**RenderAnswers(queries).answers(), **ExportAnswers(queries).answers()}
+        app.add_routes(access.grant(UrlService(answers, config, query_runner, metrics).routes(), "read"))
         # Probes have no keys, and /ready says nothing about profiles.
         app.add_routes(access.grant(operations.public_routes(), None))
         app.add_routes(access.grant(operations.admin_routes(), "admin"))
@@ -149,6 +156,7 @@ async def _close(runner: web.AppRunner) -> None:
 
 
 async def _listen(runner: web.AppRunner, config: Config) -> str:
+    ssl_context = make_ssl_context(config)
     family = socket.AF_INET6 if ":" in config.listen_address else socket.AF_INET
     try:
         listener = socket.create_server(
@@ -159,9 +167,10 @@ async def _listen(runner: web.AppRunner, config: Config) -> str:
             f"cannot listen on {config.listen_address}:{config.listen_port}: {error.strerror}; give"
             " another --listen"
         ) from error
-    await web.SockSite(runner, listener).start()
+    await web.SockSite(runner, listener, ssl_context=ssl_context).start()
     address, port = listener.getsockname()[:2]
-    return f"http://[{address}]:{port}" if family == socket.AF_INET6 else f"http://{address}:{port}"
+    scheme = "http" if ssl_context is None else "https"
+    return f"{scheme}://[{address}]:{port}" if family == socket.AF_INET6 else f"{scheme}://{address}:{port}"
 
 
 async def _keep_retention(

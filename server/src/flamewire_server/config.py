@@ -67,6 +67,14 @@ class Config:
     max_flamegraph_nodes_default: int = 8192
     max_flamegraph_nodes: int = 1048576
     max_query_length_s: float = 0.0
+    query_timeout_s: float = 60.0
+    max_concurrent_queries: int = 100
+    max_query_bytes: int = 0
+    query_cache_bytes: int = 128 << 20
+    tenant_federation_enabled: bool = False
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
 
 
 def parse_duration_s(text: object) -> float:
@@ -244,6 +252,21 @@ SETTINGS: tuple[Setting, ...] = (
         _parse_count(1, 1 << 24),
     ),
     Setting("max_query_length_s", "limits.max_query_length", "MAX_QUERY_LENGTH", parse_duration_s),
+    Setting("query_timeout_s", "limits.query_timeout", "QUERY_TIMEOUT", parse_duration_s),
+    Setting(
+        "max_concurrent_queries",
+        "limits.max_concurrent_queries",
+        "MAX_CONCURRENT_QUERIES",
+        _parse_count(0, 10**6),
+    ),
+    Setting("max_query_bytes", "limits.max_query_bytes", "MAX_QUERY_BYTES", _parse_count(0, 1 << 50)),
+    Setting("query_cache_bytes", "limits.query_cache_bytes", "QUERY_CACHE_BYTES", _parse_count(0, 1 << 40)),
+    Setting(
+        "tenant_federation_enabled", "tenant_federation.enabled", "TENANT_FEDERATION_ENABLED", _parse_bool
+    ),
+    Setting("tls_cert_file", "server.http_tls_config.cert_file", "TLS_CERT_FILE", _parse_path),
+    Setting("tls_key_file", "server.http_tls_config.key_file", "TLS_KEY_FILE", _parse_path),
+    Setting("tls_client_ca_file", "server.http_tls_config.client_ca_file", "TLS_CLIENT_CA_FILE", _parse_path),
 )
 # A second name of a key, kept because files in the field use it.
 _ALIASES = {"limits.compactor_blocks_retention_period": "limits.retention_period"}
@@ -373,6 +396,17 @@ def _validate(config: Config) -> None:
             f" profiles, for {config.data_dir} has no keys. Make one with `flamewire-server keys add`, listen"
             " on 127.0.0.1 behind a proxy that authenticates, or accept the risk with --insecure"
         )
+    if (config.tls_cert_file is None) != (config.tls_key_file is None):
+        raise ConfigError(
+            "server.http_tls_config needs both cert_file and key_file: a certificate and its private key"
+        )
+    if config.tls_client_ca_file is not None and config.tls_cert_file is None:
+        raise ConfigError(
+            "server.http_tls_config.client_ca_file asks for client certificates, which needs TLS: give"
+            " cert_file and key_file too"
+        )
+    if config.tenant_federation_enabled and not config.multitenancy_enabled:
+        raise ConfigError("tenant_federation.enabled needs multitenancy_enabled: there is only one tenant")
     if config.max_flamegraph_nodes_default > config.max_flamegraph_nodes:
         raise ConfigError(
             "limits.max_flamegraph_nodes_default is larger than limits.max_flamegraph_nodes_max"

@@ -53,10 +53,10 @@ MEANINGLESS: frozenset[str] = frozenset(
 
 # Keys that somebody relies on for safety or for being reached: ignoring them with a warning would do harm.
 UNSUPPORTED: dict[str, str] = {
-    "server.http_tls_config": "this server does not speak TLS yet; put a TLS proxy in front of it and"
-    " remove the key",
-    "server.grpc_tls_config": "this server does not speak TLS yet; put a TLS proxy in front of it and"
-    " remove the key",
+    "server.grpc_tls_config": "gRPC is served on the HTTP port; set server.http_tls_config and remove"
+    " the key",
+    "server.http_tls_config.client_auth_type": "with client_ca_file a certificate is always required and"
+    " verified; remove the key",
     "server.http_path_prefix": "this server answers at / only; let a proxy strip the prefix and"
     " remove the key",
     "server.proxy_protocol_enabled": "this server does not speak the PROXY protocol; remove the key",

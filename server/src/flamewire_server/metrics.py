@@ -63,6 +63,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.queries_stopped = Counter(
+            "flamewire_queries_stopped",
+            "Queries ended before they were done.",
+            ["reason"],
+            registry=registry,
+        )
         self.missing_symbols = Counter(
             "flamewire_missing_symbols", "Samples shown as (symbols missing) in answers.", registry=registry
         )

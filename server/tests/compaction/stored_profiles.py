@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flamewire_server._native import Encoder, Limits, Reader, decode_push
+from flamewire_server._native import Encoder, Limits, Reader, Selection, StepSelection, decode_push
 from flamewire_server._proto.google.v1 import profile_pb2
 from flamewire_server._proto.push.v1 import push_pb2
 from flamewire_server.compaction.compactor import Compactor
@@ -119,13 +119,15 @@ class StoredProfiles:
             TENANT,
             [self.store.path_of(name) for name in files.samples],
             [self.store.path_of(name) for name in files.symbols],
-            series=[one.fingerprint for one in series],
-            start_ns=question.start_ns,
-            end_ns=question.end_ns,
-            span_ids=question.spans,
+            Selection(
+                series=[one.fingerprint for one in series],
+                start_ns=question.start_ns,
+                end_ns=question.end_ns,
+                span_ids=question.spans,
+            ),
         )
         assert may_miss or tree.missing_stacks == 0
-        functions = {name: (own, total) for name, own, total in tree.functions()}
+        functions = {name: (own, total) for name, own, total, _ in tree.functions()}
         return tree.total, functions, tree.flamegraph_json(0)
 
     def steps(self, question: Question, step_ns: int) -> list[tuple[int, int]]:
@@ -134,11 +136,13 @@ class StoredProfiles:
         files = self.catalog.files(TENANT, TimeRange(question.start_ns + 1, question.end_ns), series)
         (points,) = self.reader.totals(
             [self.store.path_of(name) for name in files.totals],
-            series=[one.fingerprint for one in series],
-            groups=[0] * len(series),
-            start_ns=question.start_ns,
-            step_ns=step_ns,
-            steps=(question.end_ns - question.start_ns) // step_ns,
+            StepSelection(
+                series=[one.fingerprint for one in series],
+                groups=[0] * len(series),
+                start_ns=question.start_ns,
+                step_ns=step_ns,
+                steps=(question.end_ns - question.start_ns) // step_ns,
+            ),
         ) or ([],)
         return [(point[0], point[1]) for point in points]
 

@@ -181,6 +181,8 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(start_server: Start)
         ("SelectSeries", {"step": 0.001, "start": 1}, "larger step"),
         ("SelectSeries", {"step": 1e11}, "from 0.001"),
         ("SelectSeries", {"step": "NaN"}, "from 0.001"),
+        ("SelectMergeStacktraces", {"format": "PROFILE_FORMAT_SANDWICH"}, "no function"),
+        ("SelectHeatmap", {"step": 15, "exemplarType": "EXEMPLAR_TYPE_SPAN"}, "must fit query_type"),
         ("LabelValues", {}, "no label name"),
         ("LabelValues", {"name": "a", "matchers": ["{"]}, "does not parse"),
         ("Series", {"matchers": ['{a="b"}', "}"]}, "does not parse"),
@@ -204,7 +206,6 @@ def test_a_wrong_query_is_refused_with_words(
         ("Diff", {"left": {"format": "PROFILE_FORMAT_DOT"}}),
         ("SelectMergeSpanProfile", {"spanSelector": ["0" * 16], "format": "PROFILE_FORMAT_PPROF"}),
         ("SelectMergeStacktraces", {"async": {"type": "ASYNC_QUERY_TYPE_FORCE"}}),
-        ("SelectSeries", {"step": 15, "exemplarType": "EXEMPLAR_TYPE_SPAN"}),
     ],
 )
 def test_what_is_not_there_yet_is_unimplemented_and_never_answered_wrongly(

@@ -19,7 +19,9 @@ from flamewire_server._native import (
     Limits,
     ProfileBatch,
     Reader,
+    Selection,
     SeriesEntry,
+    StepSelection,
     decode_push,
 )
 from flamewire_server._proto.google.v1 import profile_pb2
@@ -106,6 +108,10 @@ def store(folder: Path, *blocks: EncodedBlock) -> Files:
     return files
 
 
+def whole(files: Files, start_ns: int = 0, end_ns: int = 2**62) -> Selection:
+    return Selection(series=files.fingerprints, start_ns=start_ns, end_ns=end_ns)
+
+
 def encode(*batches: ProfileBatch) -> list[EncodedBlock]:
     return Encoder().encode("anonymous", [(batch, range(batch.profile_count)) for batch in batches])
 
@@ -189,11 +195,14 @@ def test_series_carry_all_labels(files: Files) -> None:
 
 
 def test_the_flame_graph_is_that_of_the_push(files: Files) -> None:
-    tree = Reader().tree(
-        "anonymous", files.samples, files.symbols, series=files.fingerprints, start_ns=NOW_NS, end_ns=NOW_NS
-    )
+    tree = Reader().tree("anonymous", files.samples, files.symbols, whole(files, NOW_NS, NOW_NS))
     assert (tree.total, tree.missing_stacks) == (100, 0)
-    assert tree.functions() == [("hash", 70, 70), ("work", 20, 90), ("idle", 10, 10), ("main", 0, 100)]
+    assert tree.functions() == [
+        ("hash", 70, 70, 1),
+        ("work", 20, 90, 2),
+        ("idle", 10, 10, 1),
+        ("main", 0, 100, 3),
+    ]
     assert json.loads(tree.flamegraph_json(0)) == {
         "names": ["total", "main", "idle", "work", "hash"],
         "levels": [
@@ -210,9 +219,7 @@ def test_the_flame_graph_is_that_of_the_push(files: Files) -> None:
 def test_json_and_protobuf_say_the_same(tmp_path: Path) -> None:
     names = {'quote "q"': 3, "back\\slash": 4, "control\n\x01": 5, "päck;ünï": 6, "last": 7}
     files = store(tmp_path, *encode(decode(push_body(cpu_pprof(names)))))
-    tree = Reader().tree(
-        "anonymous", files.samples, files.symbols, series=files.fingerprints, start_ns=0, end_ns=2**62
-    )
+    tree = Reader().tree("anonymous", files.samples, files.symbols, whole(files))
     for max_nodes in (-1, 0, 1, 2, 3, 100):
         graph = querier_pb2.FlameGraph.FromString(tree.flamegraph_proto(max_nodes))
         document = json.loads(tree.flamegraph_json(max_nodes))
@@ -227,7 +234,7 @@ def test_json_and_protobuf_say_the_same(tmp_path: Path) -> None:
 
 
 def test_an_empty_answer_is_one_root() -> None:
-    tree = Reader().tree("anonymous", [], [], series=[], start_ns=0, end_ns=1)
+    tree = Reader().tree("anonymous", [], [], Selection(series=[], start_ns=0, end_ns=1))
     want = {"names": ["total"], "levels": [{"values": ["0", "0", "0", "0"]}], "total": "0", "maxSelf": "0"}
     assert json.loads(tree.flamegraph_json(8192)) == want
     assert tree.functions() == []
@@ -245,10 +252,7 @@ def test_spans_select_by_either_id(tmp_path: Path) -> None:
             "anonymous",
             files.samples,
             files.symbols,
-            series=files.fingerprints,
-            start_ns=0,
-            end_ns=2**62,
-            span_ids=span_ids,
+            Selection(series=files.fingerprints, start_ns=0, end_ns=2**62, span_ids=span_ids),
         ).total
 
     assert (total(None), total([255]), total([-1]), total([7]), total([])) == (8, 5, 5, 0, 0)
@@ -267,11 +271,13 @@ def test_totals_by_group_and_step(tmp_path: Path) -> None:
     def totals(groups: list[int], step_s: int, *, count: bool) -> list[list[tuple[int, int, int]]]:
         return Reader().totals(
             files.samples,
-            series=files.fingerprints,
-            groups=groups,
-            start_ns=NOW_NS - step_s * second,
-            step_ns=step_s * second,
-            steps=3,
+            StepSelection(
+                series=files.fingerprints,
+                groups=groups,
+                start_ns=NOW_NS - step_s * second,
+                step_ns=step_s * second,
+                steps=3,
+            ),
             count_profiles=count,
         )
 
@@ -279,9 +285,9 @@ def test_totals_by_group_and_step(tmp_path: Path) -> None:
     assert totals(regions, 15, count=True) == [[(1, 1, 1), (2, 2, 1), (3, 4, 1)], [(1, 1, 1)]]
     assert totals([0, 0], 20, count=True) == [[(1, 2, 2), (2, 6, 2)]]
     with pytest.raises(ValueError, match="groups"):
-        Reader().totals([], series=[1], groups=[], start_ns=0, step_ns=1, steps=1)
+        StepSelection(series=[1], groups=[], start_ns=0, step_ns=1, steps=1)
     with pytest.raises(ValueError, match="step_ns"):
-        Reader().totals([], series=[], groups=[], start_ns=0, step_ns=0, steps=1)
+        StepSelection(series=[], groups=[], start_ns=0, step_ns=0, steps=1)
 
 
 def test_only_the_chosen_profiles_are_encoded() -> None:
@@ -318,9 +324,7 @@ def test_a_day_is_a_block() -> None:
 
 def test_gone_and_damaged_files_are_different_errors(files: Files, tmp_path: Path) -> None:
     def read(samples: list[str]) -> None:
-        Reader().tree(
-            "anonymous", samples, files.symbols, series=files.fingerprints, start_ns=0, end_ns=2**62
-        )
+        Reader().tree("anonymous", samples, files.symbols, whole(files))
 
     with pytest.raises(FileNotFoundError):
         read([str(tmp_path / "gone")])
@@ -338,9 +342,7 @@ def test_threads_may_share_everything(files: Files) -> None:
     def work() -> None:
         for _ in range(20):
             encoder.committed(encoder.encode("anonymous", [(batch, [0])])[0])
-            tree = reader.tree(
-                "anonymous", files.samples, files.symbols, series=files.fingerprints, start_ns=0, end_ns=2**62
-            )
+            tree = reader.tree("anonymous", files.samples, files.symbols, whole(files))
             totals.append(tree.total)
 
     threads = [threading.Thread(target=work) for _ in range(4)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flamewire_server._native import Encoder, Limits, Reader, decode_push
+from flamewire_server._native import Encoder, Limits, Reader, Selection, decode_push
 from flamewire_server._proto.google.v1 import profile_pb2
 from flamewire_server._proto.push.v1 import push_pb2
 
@@ -48,9 +48,7 @@ def read_back(folder: Path, **shape: object) -> set[tuple[tuple[tuple[object, ..
         "t",
         [str(folder / "samples")],
         [str(folder / "symbols")],
-        series=[one.fingerprint for one in block.series],
-        start_ns=NOW_NS,
-        end_ns=NOW_NS,
+        Selection(series=[one.fingerprint for one in block.series], start_ns=NOW_NS, end_ns=NOW_NS),
         sample_type=("cpu", "nanoseconds"),
         period_type=("cpu", "nanoseconds"),
         **shape,  # type: ignore[arg-type]

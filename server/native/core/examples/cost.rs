@@ -76,7 +76,7 @@ fn measure(
     profiles: usize,
     services: usize,
 ) {
-    let reader = Reader::new(8_000_000);
+    let reader = Reader::new(8_000_000, 1 << 20, 2);
     let query = |series: &[i64], start_ns, end_ns| {
         let query = TreeQuery { series, start_ns, end_ns, ..TreeQuery::default() };
         reader.tree("tenant", sample_files, symbol_files, &query).unwrap()
@@ -101,6 +101,7 @@ fn measure(
         steps: 200,
         count_profiles: false,
         stacks: None,
+        guard: None,
     };
     timed("totals by service", profiles, "profile", || reader.totals(totals_files, &totals).unwrap());
 }

@@ -65,7 +65,7 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
 fn read_all(folder: &Path, block: &EncodedBlock, series: &[i64], intact: bool) {
     let path = |kind: &str| folder.join(kind).display().to_string();
     let (samples, symbols) = (vec![path("samples")], vec![path("symbols")]);
-    let reader = Reader::new(1000);
+    let reader = Reader::new(1000, 1 << 20, 2);
     for span_ids in [None, Some([0xAA, 1].as_slice())] {
         let query = TreeQuery { series, start_ns: i64::MIN, end_ns: i64::MAX, span_ids, ..TreeQuery::default() };
         match reader.tree("fuzz", &samples, &symbols, &query) {
@@ -92,6 +92,7 @@ fn read_all(folder: &Path, block: &EncodedBlock, series: &[i64], intact: bool) {
         steps: 9,
         count_profiles: false,
         stacks: None,
+        guard: None,
     };
     let totals = reader.totals(&samples, &query);
     assert!(!intact || totals.is_ok());

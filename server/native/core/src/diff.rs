@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use crate::columns::{self, Legend};
 use crate::flamebearer::{OTHER, ROOT_NAME, put_graph_json, put_graph_proto, put_json_integer};
 use crate::prune;
 use crate::tree::Tree;
@@ -70,6 +71,32 @@ impl<'a> Diff<'a> {
         diff.merge();
         diff.lay_out(max_nodes);
         diff
+    }
+
+    pub(crate) fn names(&self) -> &[&'a str] {
+        &self.names
+    }
+
+    pub(crate) fn levels(&self) -> &[Vec<i64>] {
+        &self.levels
+    }
+
+    pub(crate) fn totals(&self) -> (i64, i64) {
+        (self.left.total(), self.right.total())
+    }
+
+    pub(crate) fn max_self(&self) -> i64 {
+        self.max_self
+    }
+
+    /// Frames of both trees, folded ones too.
+    pub(crate) fn frames(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// As columns, for `unit`.
+    pub fn columns(&self, unit: &str) -> Vec<u8> {
+        columns::diff(self, &Legend { unit, frames: self.frames() })
     }
 
     /// As JSON of protobuf.

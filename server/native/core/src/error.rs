@@ -71,6 +71,11 @@ pub enum BlockError {
         /// What is wrong.
         reason: String,
     },
+    /// The query was ended before it was done; nothing is wrong with the files.
+    Stopped {
+        /// Its time was over; else whoever asked had gone.
+        timeout: bool,
+    },
 }
 
 impl BlockError {
@@ -88,6 +93,8 @@ impl fmt::Display for BlockError {
                 f,
                 "block file {path} is damaged ({reason}); restore it from a backup or remove it from the catalog"
             ),
+            Self::Stopped { timeout: true } => f.write_str("the query took too long"),
+            Self::Stopped { timeout: false } => f.write_str("the query was cancelled"),
         }
     }
 }
@@ -96,7 +103,7 @@ impl std::error::Error for BlockError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { source, .. } => Some(source),
-            Self::Damaged { .. } => None,
+            Self::Damaged { .. } | Self::Stopped { .. } => None,
         }
     }
 }

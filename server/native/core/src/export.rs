@@ -50,12 +50,12 @@ fn put_frame(out: &mut Vec<u8>, name: &str, own: i64, callees: usize) {
 #[allow(clippy::cast_precision_loss)] // shares of two digits
 pub fn dot(tree: &Tree, unit: &str, max_functions: usize) -> String {
     let mut functions = tree.functions();
-    functions.sort_by(|a, b| (b.2, b.1, &a.0).cmp(&(a.2, a.1, &b.0)));
+    functions.sort_by(|a, b| (b.total, b.own, &a.name).cmp(&(a.total, a.own, &b.name)));
     if max_functions > 0 {
         functions.truncate(max_functions);
     }
     let numbers: HashMap<&str, usize> =
-        functions.iter().zip(1..).map(|((name, _, _), number)| (&**name, number)).collect();
+        functions.iter().zip(1..).map(|(function, number)| (&*function.name, number)).collect();
     let mut calls: HashMap<(usize, usize), i64> = HashMap::new();
     for frame in 1..tree.totals.len() as u32 {
         let caller = tree.parents.get(frame as usize).copied().unwrap_or(0);
@@ -70,13 +70,14 @@ pub fn dot(tree: &Tree, unit: &str, max_functions: usize) -> String {
     let mut out = String::from("digraph profile {\nnode [shape=box fontname=\"sans-serif\"];\n");
     // Writing to a String cannot fail.
     let _ = writeln!(out, "label=\"{} {}\";", whole, escaped(unit));
-    for ((name, own, total), number) in functions.iter().zip(1..) {
+    for (function, number) in functions.iter().zip(1..) {
+        let (own, total) = (function.own, function.total);
         let _ = writeln!(
             out,
             "N{number} [label=\"{}\\n{own} ({:.2}%)\\nof {total} ({:.2}%)\"];",
-            escaped(name),
-            share(*own),
-            share(*total)
+            escaped(&function.name),
+            share(own),
+            share(total)
         );
     }
     let mut calls: Vec<((usize, usize), i64)> = calls.into_iter().collect();

@@ -54,6 +54,22 @@ impl<'a> Flamebearer<'a> {
         graph
     }
 
+    pub fn names(&self) -> &[&'a str] {
+        &self.names
+    }
+
+    pub fn levels(&self) -> &[Vec<i64>] {
+        &self.levels
+    }
+
+    pub fn total(&self) -> i64 {
+        self.total
+    }
+
+    pub fn max_self(&self) -> i64 {
+        self.max_self
+    }
+
     /// As JSON of protobuf: 64-bit integers are strings.
     pub fn json(&self) -> Vec<u8> {
         let mut out = put_graph_json(&self.names, &self.levels, self.total, self.max_self);

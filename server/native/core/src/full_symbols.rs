@@ -8,8 +8,8 @@ use parquet::errors::Result;
 use parquet::file::reader::{FileReader, RowGroupReader};
 use parquet::file::serialized_reader::SerializedFileReader;
 
-use crate::hash::HashedMap;
-use crate::shared_frames::{self, Frame, Frames};
+use crate::hash::{HashedMap, HashedSet};
+use crate::shared_frames::{self, Frame, Frames, Node};
 use crate::symbols::column;
 
 /// Columns of a symbols file, by their place in its schema.
@@ -43,9 +43,10 @@ pub struct FullFrame {
     pub inlined: bool,
 }
 
-/// The frames of some symbols files.
+/// The frames of some stacks, from symbols files: who calls whom first, the texts of wanted frames then.
 pub struct FullSymbols {
     pub frames: HashedMap<FullFrame>,
+    parents: HashedMap<i64>,
     pub strings: Strings,
 }
 
@@ -77,31 +78,76 @@ impl Strings {
     }
 }
 
+/// A symbols file between the two passes: its row groups with their nodes.
+pub struct LoadedFile {
+    file: SerializedFileReader<Bytes>,
+    groups: Vec<Vec<i64>>,
+    /// Of a compacted file, which has its nodes apart from their frames.
+    nodes: Vec<Node>,
+}
+
 impl FullSymbols {
     pub fn new() -> Self {
-        Self { frames: HashedMap::default(), strings: Strings::new() }
+        Self { frames: HashedMap::default(), parents: HashedMap::default(), strings: Strings::new() }
     }
 
-    /// Adds the frames of a file.
-    pub fn load(&mut self, file: Bytes) -> Result<()> {
-        let file = SerializedFileReader::new(file)?;
+    /// First pass: learns the caller of each frame.
+    pub fn load(&mut self, bytes: Bytes) -> Result<LoadedFile> {
+        let file = SerializedFileReader::new(bytes)?;
         if shared_frames::is_layout_of(&file) {
-            return self.load_shared(&file);
+            let mut nodes = Vec::new();
+            shared_frames::each_node(&file, |node| {
+                self.parents.entry(node.id).or_insert(node.parent);
+                nodes.push(node);
+            })?;
+            return Ok(LoadedFile { file, groups: Vec::new(), nodes });
         }
+        let mut groups = Vec::with_capacity(file.num_row_groups());
         for index in 0..file.num_row_groups() {
-            self.load_group(&*file.get_row_group(index)?)?;
+            let group = file.get_row_group(index)?;
+            let rows = row_count(&*group);
+            let nodes = column::<Int64Type>(&*group, place::NODE, rows)?;
+            let parents = column::<Int64Type>(&*group, place::PARENT, rows)?;
+            for (&node, parent) in nodes.iter().zip(parents) {
+                self.parents.entry(node).or_insert(parent);
+            }
+            groups.push(nodes);
+        }
+        Ok(LoadedFile { file, groups, nodes: Vec::new() })
+    }
+
+    /// The frames of some stacks.
+    pub fn wanted(&self, stacks: impl Iterator<Item = i64>) -> HashedSet {
+        let mut wanted = HashedSet::default();
+        for stack in stacks {
+            let mut node = stack;
+            // A frame that is there already brought its callers: so a cycle, of a damaged file, ends too.
+            while node != 0 && wanted.insert(node) {
+                node = self.parents.get(&node).copied().unwrap_or(0);
+            }
+        }
+        wanted
+    }
+
+    /// Second pass: adds the wanted frames of a file. A row group without any is not decoded.
+    pub fn fill(&mut self, loaded: &LoadedFile, wanted: &HashedSet) -> Result<()> {
+        if loaded.nodes.iter().any(|node| wanted.contains(&node.id)) {
+            let frames = Frames::read(&loaded.file)?.frames;
+            let frames: Vec<FullFrame> = frames.into_iter().map(|frame| self.full_frame(frame)).collect();
+            for node in loaded.nodes.iter().filter(|node| wanted.contains(&node.id)) {
+                if let Some(frame) = frames.get(node.frame as usize) {
+                    self.frames.entry(node.id).or_insert(FullFrame { parent: node.parent, ..*frame });
+                }
+            }
+        }
+        for (index, nodes) in loaded.groups.iter().enumerate() {
+            let is_new = |node: &i64| wanted.contains(node) && !self.frames.contains_key(node);
+            let rows: Vec<usize> = nodes.iter().zip(0..).filter(|(node, _)| is_new(node)).map(|(_, row)| row).collect();
+            if !rows.is_empty() {
+                self.fill_group(&*loaded.file.get_row_group(index)?, nodes, &rows)?;
+            }
         }
         Ok(())
-    }
-
-    fn load_shared(&mut self, file: &SerializedFileReader<Bytes>) -> Result<()> {
-        let frames = Frames::read(file)?.frames;
-        let frames: Vec<FullFrame> = frames.into_iter().map(|frame| self.full_frame(frame)).collect();
-        shared_frames::each_node(file, |node| {
-            if let Some(frame) = frames.get(node.frame as usize) {
-                self.frames.entry(node.id).or_insert(FullFrame { parent: node.parent, ..*frame });
-            }
-        })
     }
 
     fn full_frame(&mut self, frame: Frame) -> FullFrame {
@@ -111,12 +157,12 @@ impl FullSymbols {
         FullFrame { parent: 0, function, system_name, filename, start_line, line, address, build_id, mapping, inlined }
     }
 
-    fn load_group(&mut self, group: &dyn RowGroupReader) -> Result<()> {
-        let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+    fn fill_group(&mut self, group: &dyn RowGroupReader, nodes: &[i64], wanted: &[usize]) -> Result<()> {
+        let rows = row_count(group);
         let mut texts = |index| -> Result<Vec<u32>> {
             let values = column::<ByteArrayType>(group, index, rows)?;
-            let number = |text: &ByteArray| self.strings.number(Bytes::copy_from_slice(text.data()));
-            Ok(values.iter().map(number).collect())
+            let text = |&row: &usize| values.get(row).map(ByteArray::data).unwrap_or_default();
+            Ok(wanted.iter().map(|row| self.strings.number(Bytes::copy_from_slice(text(row)))).collect())
         };
         let functions: Vec<u32> = texts(place::FUNCTION)?;
         let system_names: Vec<u32> = texts(place::SYSTEM_NAME)?;
@@ -124,26 +170,31 @@ impl FullSymbols {
         let build_ids: Vec<u32> = texts(place::BUILD_ID)?;
         let mappings: Vec<u32> = texts(place::MAPPING)?;
         let integers = |index| column::<Int64Type>(group, index, rows);
-        let (nodes, parents) = (integers(place::NODE)?, integers(place::PARENT)?);
         let (start_lines, lines) = (integers(place::START_LINE)?, integers(place::LINE)?);
         let addresses = integers(place::ADDRESS)?;
         let inlined = column::<BoolType>(group, place::INLINED, rows)?;
-        let text = |numbers: &[u32], row: usize| numbers.get(row).copied().unwrap_or(0);
+        let text = |numbers: &[u32], at: usize| numbers.get(at).copied().unwrap_or(0);
         let integer = |values: &[i64], row: usize| values.get(row).copied().unwrap_or(0);
-        for (row, node) in nodes.into_iter().enumerate() {
-            self.frames.entry(node).or_insert_with(|| FullFrame {
-                parent: integer(&parents, row),
-                function: text(&functions, row),
-                system_name: text(&system_names, row),
-                filename: text(&filenames, row),
+        for (at, &row) in wanted.iter().enumerate() {
+            let Some(node) = nodes.get(row) else { continue };
+            let parent = self.parents.get(node).copied().unwrap_or(0);
+            self.frames.entry(*node).or_insert_with(|| FullFrame {
+                parent,
+                function: text(&functions, at),
+                system_name: text(&system_names, at),
+                filename: text(&filenames, at),
                 start_line: integer(&start_lines, row),
                 line: integer(&lines, row),
                 address: integer(&addresses, row),
-                build_id: text(&build_ids, row),
-                mapping: text(&mappings, row),
+                build_id: text(&build_ids, at),
+                mapping: text(&mappings, at),
                 inlined: inlined.get(row) == Some(&true),
             });
         }
         Ok(())
     }
+}
+
+fn row_count(group: &dyn RowGroupReader) -> usize {
+    usize::try_from(group.metadata().num_rows()).unwrap_or(0)
 }

@@ -9,14 +9,17 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)
 )]
 
+mod columns;
 pub mod compact;
 pub mod diff;
 pub mod encode;
 pub mod encoding;
 pub mod error;
 pub mod export;
+mod file_sums;
 mod flamebearer;
 mod full_symbols;
+pub mod guard;
 mod gzip;
 mod hash;
 pub mod ingest;
@@ -32,12 +35,13 @@ pub mod pprof_export;
 mod prune;
 pub mod push;
 pub mod read;
-mod rollups;
 mod rows;
 mod samples;
+mod sandwich;
 mod scan;
-mod shared_frames;
+mod speedscope;
 pub mod stacks;
+mod svg;
 mod symbols;
 pub mod tree;
 mod unpack;

@@ -103,6 +103,12 @@ impl NameTree {
         }
     }
 
+    /// The place of a name below another place.
+    pub fn place_below(&mut self, parent: u32, name: &str) -> u32 {
+        let number = self.string_number(Bytes::copy_from_slice(name.as_bytes()));
+        self.child(parent, number)
+    }
+
     fn child(&mut self, parent: u32, name: u32) -> u32 {
         // Both numbers are ours and dense, so the pair is a key; mixing only spreads it.
         let key = mix(0, u64::from(parent) << 32 | u64::from(name)) as i64;

@@ -1,20 +1,25 @@
 //! From blocks to answers: call trees and totals, over the caches of one process.
 
+mod exemplars;
+
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 
 use crate::error::{BlockError, guarded};
+use crate::file_sums::{FileSums, Key, SeriesKey, Sum};
 use crate::full_symbols::FullSymbols;
+use crate::guard::{self, Guard};
 use crate::hash::{HashedMap, HashedSet, NumberedMap, ProfileSet};
 use crate::names::NameTree;
 use crate::pprof_export::{self, PprofHeader};
-use crate::rollups;
 use crate::scan::{Column, FileIndex, Filter, IdColumn, Values};
 use crate::stacks::StackSelector;
 use crate::symbols::{self, NamedFrame};
 use crate::tree::Tree;
+pub use exemplars::{Cells, Exemplar};
 
 /// Memory that cached footers may take.
 const MAX_INDEX_BYTES: usize = 32 << 20;
@@ -36,6 +41,8 @@ pub struct TreeQuery<'a> {
     pub trace_ids: Option<&'a [u128]>,
     /// Only these stack traces.
     pub stacks: Option<StackSelector<'a>>,
+    /// Ends the query early.
+    pub guard: Option<&'a Guard>,
 }
 
 /// Which samples time series sum, and into which steps: step k = 1.. is start + (k-1)*step < t <= start + k*step.
@@ -54,6 +61,8 @@ pub struct TotalsQuery<'a> {
     pub count_profiles: bool,
     /// Only these stack traces, with the names of this tenant in these symbols files.
     pub stacks: Option<(StackSelector<'a>, &'a str, &'a [String])>,
+    /// Ends the query early.
+    pub guard: Option<&'a Guard>,
 }
 
 /// What the samples of one group and one step come to.
@@ -67,11 +76,18 @@ pub struct StepTotal {
     pub profiles: u32,
 }
 
-/// Reads blocks; holds footers by file and a name tree per tenant.
+/// Files that one batch of threads scans: bounds the sums that are held before they are added up.
+const BATCH_FILES: usize = 64;
+/// Files below which a thread of its own costs more than it brings.
+const FILES_A_THREAD: usize = 8;
+
+/// Reads blocks; holds footers and sums by file, and a name tree per tenant.
 pub struct Reader {
     indices: Mutex<Indices>,
+    sums: FileSums,
     trees: Mutex<HashMap<String, Arc<RwLock<NameTree>>>>,
     max_cached_stacks: usize,
+    max_threads: usize,
 }
 
 #[derive(Default)]
@@ -81,9 +97,16 @@ struct Indices {
 }
 
 impl Reader {
-    /// `max_cached_stacks` bounds the name trees of all tenants together, at about 50 bytes each.
-    pub fn new(max_cached_stacks: usize) -> Self {
-        Self { indices: Mutex::default(), trees: Mutex::default(), max_cached_stacks }
+    /// `max_cached_stacks` bounds the name trees of all tenants together, at about 50 bytes each; `max_cached_bytes`
+    /// the sums of files; `max_threads` the threads that one query scans files with.
+    pub fn new(max_cached_stacks: usize, max_cached_bytes: usize, max_threads: usize) -> Self {
+        let sums = FileSums::new(max_cached_bytes);
+        Self { indices: Mutex::default(), sums, trees: Mutex::default(), max_cached_stacks, max_threads }
+    }
+
+    /// Bytes that sums of files take.
+    pub fn cached_bytes(&self) -> usize {
+        self.sums.bytes()
     }
 
     /// Sums samples into one call tree.
@@ -94,16 +117,16 @@ impl Reader {
         symbol_files: &[String],
         query: &TreeQuery<'_>,
     ) -> Result<Tree, BlockError> {
-        let names = self.loaded_names(tenant, symbol_files)?;
+        let names = self.loaded_names(tenant, symbol_files, query.guard)?;
         let names = names.read().unwrap_or_else(PoisonError::into_inner);
         let accepted = query.stacks.map(|stacks| stacks.accepted(&names));
-        let mut sums = Sums { values: vec![0i64; names.parents.len()], missing_rows: 0, missing_value: 0 };
-        self.visit_runs(sample_files, query, |run| {
-            if is_accepted(&names, accepted.as_deref(), run.stack) {
-                sums.add(&names, run);
+        let mut sums = Sums::new(names.parents.len());
+        self.visit_sums(sample_files, query, |sum| {
+            if is_accepted(&names, accepted.as_deref(), sum.stack) {
+                sums.add(&names, sum);
             }
         })?;
-        Ok(Tree::new(&names, sums.values, sums.missing_rows, sums.missing_value))
+        Ok(Tree::new(&names, sums))
     }
 
     /// Sums samples into one pprof.
@@ -115,71 +138,155 @@ impl Reader {
         query: &TreeQuery<'_>,
         header: &PprofHeader<'_>,
     ) -> Result<Vec<u8>, BlockError> {
-        let names = self.loaded_names(tenant, symbol_files)?;
-        let names = names.read().unwrap_or_else(PoisonError::into_inner);
-        let accepted = query.stacks.map(|stacks| stacks.accepted(&names));
         let mut sums: HashedMap<i64> = HashedMap::default();
-        self.visit_runs(sample_files, query, |run| {
-            if is_accepted(&names, accepted.as_deref(), run.stack) {
-                let sum = sums.entry(run.stack).or_insert(0);
-                *sum = sum.saturating_add(run.value);
-            }
-        })?;
-        drop(names);
+        let mut add = |sum: &Sum| {
+            let total = sums.entry(sum.stack).or_insert(0);
+            *total = total.saturating_add(sum.value);
+        };
+        if let Some(stacks) = query.stacks {
+            let names = self.loaded_names(tenant, symbol_files, query.guard)?;
+            let names = names.read().unwrap_or_else(PoisonError::into_inner);
+            let accepted = stacks.accepted(&names);
+            self.visit_sums(sample_files, query, |sum| {
+                if is_accepted(&names, Some(&accepted), sum.stack) {
+                    add(sum);
+                }
+            })?;
+        } else {
+            self.visit_sums(sample_files, query, add)?;
+        }
         let mut symbols = FullSymbols::new();
+        let mut files = Vec::with_capacity(symbol_files.len());
         for path in symbol_files {
+            guard::check(query.guard)?;
             let file = read_file(path)?;
-            guarded(path, || symbols.load(file).map_err(|error| BlockError::damaged(path, error)))?;
+            let loaded = guarded(path, || symbols.load(file).map_err(|error| BlockError::damaged(path, error)))?;
+            files.push(loaded);
+        }
+        let wanted = symbols.wanted(sums.keys().copied());
+        for (path, file) in symbol_files.iter().zip(&files) {
+            guard::check(query.guard)?;
+            guarded(path, || symbols.fill(file, &wanted).map_err(|error| BlockError::damaged(path, error)))?;
         }
         Ok(pprof_export::write(symbols, sums.into_iter(), header))
     }
 
-    /// Calls `visit` with each run of neighbouring rows that have one stack.
-    fn visit_runs(
+    /// Calls `visit` with what each file sums up to by stack, in the order of the files.
+    fn visit_sums(
         &self,
         sample_files: &[String],
         query: &TreeQuery<'_>,
-        mut visit: impl FnMut(&Run),
+        mut visit: impl FnMut(&Sum),
     ) -> Result<(), BlockError> {
-        let series = sorted(query.series);
+        let series = SeriesKey::new(&sorted(query.series));
         let spans = query.span_ids.map(sorted);
         let (profiles, traces) = (query.profile_ids.map(sorted), query.trace_ids.map(sorted));
         let filter = Filter {
-            series: &series,
+            series: series.series(),
             start_ns: query.start_ns,
             end_ns: query.end_ns,
             span_ids: spans.as_deref(),
             profile_ids: profiles.as_deref(),
             trace_ids: traces.as_deref(),
         };
-        for path in sample_files {
-            let (mut index, mut path, mut filter) = (self.index(path)?, path, filter);
-            let rollup = rollups::choose(&index, path, &filter);
-            if let Some(rollup) = &rollup {
-                (index, path) = (self.index(&rollup.path)?, &rollup.path);
-                (filter.start_ns, filter.end_ns) = (rollup.start_ns, rollup.end_ns);
+        for batch in sample_files.chunks(BATCH_FILES) {
+            let sum = |path: &String| {
+                guard::check(query.guard)?;
+                self.file_sums(path, &series, &filter)
+            };
+            for sums in self.on_threads(batch, sum)? {
+                sums.iter().for_each(&mut visit);
             }
-            index.scan(path, &filter, |group, rows| {
-                let (stacks, values) = (group.values(Column::Stack)?, group.values(Column::Value)?);
-                // Rows are sorted by stack: one look-up per run.
-                let mut run = Run::default();
-                rows.for_each(|row| {
-                    let stack = stacks.get(row);
-                    if run.rows > 0 && stack != run.stack {
-                        visit(&run);
-                        run = Run::default();
-                    }
-                    run.stack = stack;
-                    run.rows += 1;
-                    run.value = run.value.saturating_add(values.get(row));
-                });
-                if run.rows > 0 {
-                    visit(&run);
-                }
-                Ok(())
-            })?;
         }
         Ok(())
+    }
+
+    /// Does `work` for each file, on a few threads where there are many.
+    fn on_threads<T: Send>(
+        &self,
+        files: &[String],
+        work: impl Fn(&String) -> Result<T, BlockError> + Sync,
+    ) -> Result<Vec<T>, BlockError> {
+        let threads = self.max_threads.min(files.len() / FILES_A_THREAD);
+        if threads < 2 {
+            return files.iter().map(work).collect();
+        }
+        let next = AtomicUsize::new(0);
+        let run = || {
+            let mut done = Vec::new();
+            while let Some((number, path)) = {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                files.get(number).map(|path| (number, path))
+            } {
+                let result = work(path);
+                let failed = result.is_err();
+                done.push((number, result));
+                if failed {
+                    next.store(files.len(), Ordering::Relaxed);
+                }
+            }
+            done
+        };
+        let mut done: Vec<(usize, Result<T, BlockError>)> = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+            let mut done = run();
+            for other in others {
+                done.extend(other.join().unwrap_or_default());
+            }
+            done
+        });
+        done.sort_unstable_by_key(|(number, _)| *number);
+        let results: Vec<T> = done.into_iter().map(|(_, result)| result).collect::<Result<_, _>>()?;
+        if results.len() == files.len() {
+            return Ok(results);
+        }
+        // A thread that panicked took its files with it; what parses bytes catches that itself, so this is a defect.
+        Err(BlockError::damaged("", "a scan did not end"))
+    }
+
+    /// What one file sums up to by stack.
+    fn file_sums(&self, path: &str, series: &SeriesKey, filter: &Filter<'_>) -> Result<Arc<[Sum]>, BlockError> {
+        let index = self.index(path)?;
+        let is_plain = filter.span_ids.is_none() && filter.profile_ids.is_none() && filter.trace_ids.is_none();
+        let key = index.times_ns().filter(|_| is_plain).map(|(first_ns, last_ns)| Key {
+            path: path.to_owned(),
+            series: series.clone(),
+            start_ns: filter.start_ns.max(first_ns),
+            end_ns: filter.end_ns.min(last_ns),
+        });
+        if let Some(found) = key.as_ref().and_then(|key| self.sums.find(key)) {
+            return Ok(found);
+        }
+        let mut sums: HashedMap<Sum> = HashedMap::default();
+        index.scan(path, filter, |group, rows| {
+            let (stacks, values) = (group.values(Column::Stack)?, group.values(Column::Value)?);
+            let mut add = |run: &Sum| {
+                let sum = sums.entry(run.stack).or_insert(Sum { stack: run.stack, ..Sum::default() });
+                sum.value = sum.value.saturating_add(run.value);
+                sum.rows = sum.rows.saturating_add(run.rows);
+            };
+            // Rows are sorted by stack: one look-up per run.
+            let mut run = Sum::default();
+            rows.for_each(|row| {
+                let stack = stacks.get(row);
+                if run.rows > 0 && stack != run.stack {
+                    add(&run);
+                    run = Sum::default();
+                }
+                run.stack = stack;
+                run.rows += 1;
+                run.value = run.value.saturating_add(values.get(row));
+            });
+            if run.rows > 0 {
+                add(&run);
+            }
+            Ok(())
+        })?;
+        let sums: Arc<[Sum]> = sums.into_values().collect();
+        if let Some(key) = key {
+            self.sums.keep(key, &sums);
+        }
+        Ok(sums)
     }
 
     /// Sums values per group and step; each group's list is sorted by step and has no empty steps.
@@ -187,11 +294,9 @@ impl Reader {
         let steps = Steps::of(query);
         let mut sums: NumberedMap<StepTotal> = NumberedMap::default();
         let mut seen: ProfileSet = ProfileSet::default();
-        let chosen = match &query.stacks {
-            Some((selector, tenant, symbol_files)) => Some(self.accepted_stacks(selector, tenant, symbol_files)?),
-            None => None,
-        };
+        let chosen = self.chosen_stacks(query)?;
         for path in sample_files {
+            guard::check(query.guard)?;
             self.index(path)?.scan(path, &steps.filter(), |group, rows| {
                 let (series, times) = (group.values(Column::Series)?, group.values(Column::Time)?);
                 let values = group.values(Column::Value)?;
@@ -233,6 +338,7 @@ impl Reader {
         let steps = Steps::of(query);
         let mut sums: HashMap<(u64, u128), i64> = HashMap::new();
         for path in sample_files {
+            guard::check(query.guard)?;
             self.index(path)?.scan(path, &steps.filter(), |group, rows| {
                 let (series, times) = (group.values(Column::Series)?, group.values(Column::Time)?);
                 let values = group.values(Column::Value)?;
@@ -265,9 +371,15 @@ impl Reader {
 
     /// The names of functions that the files hold, and maybe others of the tenant.
     pub fn function_names(&self, tenant: &str, symbol_files: &[String]) -> Result<Vec<Arc<str>>, BlockError> {
-        let names = self.loaded_names(tenant, symbol_files)?;
+        let names = self.loaded_names(tenant, symbol_files, None)?;
         let names = names.read().unwrap_or_else(PoisonError::into_inner);
         Ok(names.strings.get(1..).unwrap_or_default().to_vec())
+    }
+
+    /// The stacks that a query takes, None where it takes all.
+    fn chosen_stacks(&self, query: &TotalsQuery<'_>) -> Result<Option<HashedSet>, BlockError> {
+        let stacks = query.stacks.as_ref();
+        stacks.map(|(selector, tenant, files)| self.accepted_stacks(selector, tenant, files)).transpose()
     }
 
     /// The stacks that a selector takes.
@@ -277,7 +389,7 @@ impl Reader {
         tenant: &str,
         symbol_files: &[String],
     ) -> Result<HashedSet, BlockError> {
-        let names = self.loaded_names(tenant, symbol_files)?;
+        let names = self.loaded_names(tenant, symbol_files, None)?;
         let names = names.read().unwrap_or_else(PoisonError::into_inner);
         let accepted = selector.accepted(&names);
         Ok(names.stacks_at(|place| accepted.get(place as usize) == Some(&true)))
@@ -299,19 +411,22 @@ impl Reader {
     }
 
     /// The tenant's name tree with all of the files loaded.
-    fn loaded_names(&self, tenant: &str, files: &[String]) -> Result<Arc<RwLock<NameTree>>, BlockError> {
+    fn loaded_names(
+        &self,
+        tenant: &str,
+        files: &[String],
+        guard: Option<&Guard>,
+    ) -> Result<Arc<RwLock<NameTree>>, BlockError> {
         let tree = self.tenant_names(tenant);
         let missing: Vec<&String> = {
             let names = tree.read().unwrap_or_else(PoisonError::into_inner);
             files.iter().filter(|path| !names.has_file(path)).collect()
         };
-        if !missing.is_empty() {
-            let loaded = missing.into_iter().map(|path| Ok((path, read_symbols(path)?)));
-            let loaded = loaded.collect::<Result<Vec<(&String, Vec<NamedFrame>)>, BlockError>>()?;
-            let mut names = tree.write().unwrap_or_else(PoisonError::into_inner);
-            for (path, frames) in loaded {
-                names.load(path, frames);
-            }
+        // One file after the other: the rows of all at once would be the largest thing that the server holds.
+        for path in missing {
+            guard::check(guard)?;
+            let frames = read_symbols(path)?;
+            tree.write().unwrap_or_else(PoisonError::into_inner).load(path, frames);
         }
         Ok(tree)
     }
@@ -389,29 +504,31 @@ fn is_accepted(names: &NameTree, accepted: Option<&[bool]>, stack: i64) -> bool 
     accepted.is_none_or(|accepted| names.place(stack).and_then(|place| accepted.get(place as usize)) == Some(&true))
 }
 
-/// Neighbouring rows with one stack.
-#[derive(Default)]
-struct Run {
-    stack: i64,
-    rows: usize,
-    value: i64,
-}
-
-struct Sums {
-    /// By place in the name tree.
-    values: Vec<i64>,
-    missing_rows: usize,
-    missing_value: i64,
+/// Sums by place in the name tree.
+pub(crate) struct Sums {
+    pub values: Vec<i64>,
+    /// Rows.
+    pub counts: Vec<i64>,
+    pub missing_rows: i64,
+    pub missing_value: i64,
 }
 
 impl Sums {
-    fn add(&mut self, names: &NameTree, run: &Run) {
-        let slot = names.place(run.stack).and_then(|place| self.values.get_mut(place as usize));
-        if let Some(value) = slot {
-            *value = value.saturating_add(run.value);
+    pub(crate) fn new(places: usize) -> Self {
+        Self { values: vec![0; places], counts: vec![0; places], missing_rows: 0, missing_value: 0 }
+    }
+
+    fn add(&mut self, names: &NameTree, sum: &Sum) {
+        let slots = names
+            .place(sum.stack)
+            .map(|place| place as usize)
+            .and_then(|place| self.values.get_mut(place).zip(self.counts.get_mut(place)));
+        if let Some((value, count)) = slots {
+            *value = value.saturating_add(sum.value);
+            *count += i64::from(sum.rows);
         } else {
-            self.missing_rows += run.rows;
-            self.missing_value = self.missing_value.saturating_add(run.value);
+            self.missing_rows += i64::from(sum.rows);
+            self.missing_value = self.missing_value.saturating_add(sum.value);
         }
     }
 }

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::columns::{self, Legend};
 use crate::diff::Diff;
 use crate::flamebearer::Flamebearer;
 use crate::names::{NameTree, ROOT};
+use crate::read::Sums;
+use crate::sandwich::Sandwich;
+use crate::{speedscope, svg};
 
 /// The frame that holds the value of stacks that no symbol file has.
 pub const SYMBOLS_MISSING: &str = "(symbols missing)";
@@ -18,35 +22,80 @@ pub struct Tree {
     pub(crate) strings: Vec<Arc<str>>,
     pub(crate) selfs: Vec<i64>,
     pub(crate) totals: Vec<i64>,
+    /// Stored samples of each frame and all that it calls.
+    pub(crate) counts: Vec<i64>,
     /// First callee of each frame, and one more: callees of a frame stand together.
     first_children: Vec<u32>,
     missing_stacks: usize,
 }
 
+/// What a tree says of one function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionTotals {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Value of the samples that it is the leaf of.
+    pub own: i64,
+    /// Value of the samples that it stands in; once, however often it stands there.
+    pub total: i64,
+    /// How many stored samples it stands in.
+    pub samples: i64,
+}
+
 impl Tree {
     /// Makes the tree of all places that have a value.
-    pub(crate) fn new(names: &NameTree, mut selfs: Vec<i64>, missing_stacks: usize, missing_value: i64) -> Self {
+    pub(crate) fn new(names: &NameTree, sums: Sums) -> Self {
+        let Sums { values: mut selfs, mut counts, missing_rows, missing_value } = sums;
         let (mut parents, mut numbers) = (names.parents.clone(), names.names.clone());
         let mut strings: Vec<Arc<str>> = names.strings.clone();
-        if missing_stacks > 0 {
+        if missing_rows > 0 {
             parents.push(ROOT);
             numbers.push(strings.len() as u32);
             selfs.push(missing_value);
+            counts.push(missing_rows);
             strings.push(Arc::from(SYMBOLS_MISSING));
         }
         let mut totals = selfs.clone();
-        // Callers have smaller places than their callees, so one pass from the end sums all subtrees.
-        for (place, &parent) in parents.iter().enumerate().skip(1).rev() {
-            let total = totals.get(place).copied().unwrap_or(0);
-            if let Some(above) = totals.get_mut(parent as usize) {
-                *above = above.saturating_add(total);
-            }
-        }
+        sum_subtrees(&parents, &mut totals);
+        sum_subtrees(&parents, &mut counts);
         let kept: Vec<usize> =
             (1..parents.len()).filter(|&place| totals.get(place).is_some_and(|&total| total != 0)).collect();
         let ranks = sort_strings(&mut strings, kept.iter().filter_map(|&place| numbers.get(place).copied()));
-        let places = Places { parents: &parents, names: &numbers, ranks: &ranks, selfs: &selfs, totals: &totals };
-        places.breadth_first(&kept, strings, missing_stacks)
+        let places = Places {
+            parents: &parents,
+            names: &numbers,
+            ranks: &ranks,
+            selfs: &selfs,
+            totals: &totals,
+            counts: &counts,
+        };
+        places.breadth_first(&kept, strings, usize::try_from(missing_rows).unwrap_or(0))
+    }
+
+    /// Adds trees up, frame by frame: those of several tenants, whose name trees differ.
+    pub fn merged<'a>(trees: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut names = NameTree::new();
+        let mut sums = Sums::new(1);
+        let mut missing_stacks = 0;
+        for tree in trees {
+            missing_stacks += tree.missing_stacks;
+            let mut places = Vec::with_capacity(tree.totals.len());
+            for frame in 0..tree.totals.len() as u32 {
+                let caller = tree.parents.get(frame as usize).and_then(|&caller| places.get(caller as usize)).copied();
+                let place = caller.map_or(ROOT, |caller| names.place_below(caller, tree.name(frame)));
+                places.push(place);
+                sums.values.resize(names.parents.len(), 0);
+                sums.counts.resize(names.parents.len(), 0);
+                let counts = |frame: u32| tree.counts.get(frame as usize).copied().unwrap_or(0);
+                let own_count = counts(frame) - tree.children(frame).map(counts).sum::<i64>();
+                let slots = sums.values.get_mut(place as usize).zip(sums.counts.get_mut(place as usize));
+                if let Some((value, count)) = slots {
+                    *value = value.saturating_add(tree.self_of(frame));
+                    *count += own_count;
+                }
+            }
+        }
+        Self { missing_stacks, ..Self::new(&names, sums) }
     }
 
     /// Sum of all values.
@@ -69,33 +118,62 @@ impl Tree {
         Flamebearer::new(self, max_nodes).proto()
     }
 
-    /// (name, self, total) per function, largest self first; a function that calls itself counts once in total.
-    pub fn functions(&self) -> Vec<(Arc<str>, i64, i64)> {
-        let mut sums = vec![(0i64, 0i64); self.strings.len()];
+    /// The flame graph in columns, see columns.rs; 0 keeps every frame.
+    pub fn columns(&self, unit: &str, max_nodes: usize) -> Vec<u8> {
+        columns::flame(&Flamebearer::new(self, max_nodes), &Legend { unit, frames: self.totals.len() })
+    }
+
+    /// The flame graph as a picture; 0 draws every frame that can be seen.
+    pub fn svg(&self, title: &str, unit: &str, max_nodes: usize) -> String {
+        svg::svg(&Flamebearer::new(self, max_nodes), title, unit)
+    }
+
+    /// A file of speedscope, with every frame.
+    pub fn speedscope(&self, unit: &str, name: &str) -> Vec<u8> {
+        speedscope::speedscope(self, unit, name)
+    }
+
+    /// Callers and callees of a function, at most `max_nodes` of each: `querier.v1.SandwichReport`; 0 keeps all.
+    pub fn sandwich<'a>(&'a self, function: &'a str, max_nodes: usize) -> Sandwich<'a> {
+        Sandwich::new(self, function, max_nodes)
+    }
+
+    /// How many frames there are, the root too.
+    pub fn frames(&self) -> usize {
+        self.totals.len()
+    }
+
+    /// Stored samples of all frames.
+    pub fn samples(&self) -> i64 {
+        self.counts.first().copied().unwrap_or(0)
+    }
+
+    /// Each function, largest self first.
+    pub fn functions(&self) -> Vec<FunctionTotals> {
+        let mut functions: Vec<FunctionTotals> =
+            (self.strings.iter().cloned()).map(|name| FunctionTotals { name, own: 0, total: 0, samples: 0 }).collect();
         let mut active = vec![0u32; self.strings.len()];
         // Depth first; a frame is left after all of its callees.
         let mut pending: Vec<(u32, bool)> = self.children(0).map(|frame| (frame, false)).collect();
         while let Some((frame, leave)) = pending.pop() {
-            let index = frame as usize;
-            let name = self.names.get(index).copied().unwrap_or(0) as usize;
+            let name = self.names.get(frame as usize).copied().unwrap_or(0) as usize;
             let Some(depth) = active.get_mut(name) else { continue };
             if leave {
                 *depth -= 1;
                 continue;
             }
             *depth += 1;
-            if let Some((own, total)) = sums.get_mut(name) {
-                *own = own.saturating_add(self.selfs.get(index).copied().unwrap_or(0));
+            if let Some(function) = functions.get_mut(name) {
+                function.own = function.own.saturating_add(self.self_of(frame));
                 if *depth == 1 {
-                    *total = total.saturating_add(self.totals.get(index).copied().unwrap_or(0));
+                    function.total = function.total.saturating_add(self.total_of(frame));
+                    function.samples += self.counts.get(frame as usize).copied().unwrap_or(0);
                 }
             }
             pending.push((frame, true));
             pending.extend(self.children(frame).map(|child| (child, false)));
         }
-        let mut functions: Vec<(Arc<str>, i64, i64)> =
-            self.strings.iter().cloned().zip(sums).map(|(name, (own, total))| (name, own, total)).collect();
-        functions.sort_by(|a, b| (b.1, b.2, &a.0).cmp(&(a.1, a.2, &b.0)));
+        functions.sort_by(|a, b| (b.own, b.total, &a.name).cmp(&(a.own, a.total, &b.name)));
         functions
     }
 
@@ -122,6 +200,16 @@ impl Tree {
     pub(crate) fn children(&self, frame: u32) -> std::ops::Range<u32> {
         let at = |index: usize| self.first_children.get(index).copied().unwrap_or(0);
         at(frame as usize)..at(frame as usize + 1)
+    }
+}
+
+/// Adds to each place what its callees have: callers have smaller places, so one pass from the end does.
+fn sum_subtrees(parents: &[u32], values: &mut [i64]) {
+    for (place, &parent) in parents.iter().enumerate().skip(1).rev() {
+        let value = values.get(place).copied().unwrap_or(0);
+        if let Some(above) = values.get_mut(parent as usize) {
+            *above = above.saturating_add(value);
+        }
     }
 }
 
@@ -157,6 +245,7 @@ struct Places<'a> {
     ranks: &'a [u32],
     selfs: &'a [i64],
     totals: &'a [i64],
+    counts: &'a [i64],
 }
 
 impl Places<'_> {
@@ -197,6 +286,7 @@ impl Places<'_> {
             strings,
             selfs: Vec::with_capacity(size),
             totals: Vec::with_capacity(size),
+            counts: Vec::with_capacity(size),
             first_children: Vec::with_capacity(size + 1),
             missing_stacks,
         };
@@ -208,6 +298,7 @@ impl Places<'_> {
             tree.names.push(self.rank(place));
             tree.selfs.push(self.selfs.get(place).copied().unwrap_or(0));
             tree.totals.push(self.totals.get(place).copied().unwrap_or(0));
+            tree.counts.push(self.counts.get(place).copied().unwrap_or(0));
             tree.first_children.push(queue.len() as u32);
             let range =
                 starts.get(place).copied().unwrap_or(0) as usize..starts.get(place + 1).copied().unwrap_or(0) as usize;

@@ -239,7 +239,7 @@ fn damaged_blocks_are_errors_not_panics() {
             folder.join(name).display().to_string()
         });
         let query = TreeQuery { series: &series, start_ns: i64::MIN, end_ns: i64::MAX, ..TreeQuery::default() };
-        refused += u32::from(Reader::new(1000).tree("t", &paths[..1], &paths[1..], &query).is_err());
+        refused += u32::from(Reader::new(1000, 1 << 20, 2).tree("t", &paths[..1], &paths[1..], &query).is_err());
     }
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(refused > 1_000, "the damage is so gentle that blocks are read: {refused} refused");

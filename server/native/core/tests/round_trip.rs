@@ -36,7 +36,7 @@ impl Store {
         let number = STORES.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("flamewire-test-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let (encoder, reader) = (Encoder::new(1 << 20), Reader::new(1 << 20));
+        let (encoder, reader) = (Encoder::new(1 << 20), Reader::new(1 << 20, 1 << 20, 2));
         Self { encoder, reader, folder, samples: Vec::new(), symbols: Vec::new(), series: Vec::new() }
     }
 
@@ -257,7 +257,7 @@ fn a_cut_or_foreign_block_is_an_error() {
                 end_ns: i64::MAX,
                 ..TreeQuery::default()
             };
-            let reader = Reader::new(10);
+            let reader = Reader::new(10, 1 << 20, 2);
             let error = reader.tree(TENANT, &store.samples, &store.symbols, &query).err().unwrap();
             assert!(error.to_string().contains(path.as_str()), "{error}");
         }
@@ -277,7 +277,7 @@ fn functions_count_recursion_once() {
     let mut store = Store::new();
     store.push(&push_one(&Profile::cpu(&[("main;fib;fib;fib", 5), ("main;fib", 2), ("fib;main", 1)])));
     let functions: Vec<(String, i64, i64)> =
-        store.all().functions().into_iter().map(|(name, own, total)| (name.to_string(), own, total)).collect();
+        store.all().functions().into_iter().map(|one| (one.name.to_string(), one.own, one.total)).collect();
     assert_eq!(functions, [("fib".to_owned(), 7, 8), ("main".to_owned(), 1, 8)]);
 }
 
@@ -484,6 +484,7 @@ fn random_totals_match_the_model() {
             steps,
             count_profiles: true,
             stacks: None,
+            guard: None,
         };
         let got = history.store.reader.totals(&history.store.samples, &query).unwrap();
         let mut want: Vec<BTreeMap<u32, (i64, BTreeSet<usize>)>> =

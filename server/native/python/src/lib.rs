@@ -18,6 +18,7 @@ mod query;
 
 create_exception!(flamewire_server._native, DecodeError, PyException, "A pushed body is refused.");
 create_exception!(flamewire_server._native, BlockError, PyException, "A block file is damaged.");
+create_exception!(flamewire_server._native, QueryStoppedError, PyException, "A query was ended before it was done.");
 
 type ProfileKey<'py> = (i64, Bound<'py, PyBytes>, i64, i64);
 
@@ -36,6 +37,7 @@ fn block_error(error: CoreBlockError) -> PyErr {
             None => PyOSError::new_err(format!("cannot read block file {path}: {source}")),
         },
         damaged @ CoreBlockError::Damaged { .. } => BlockError::new_err(damaged.to_string()),
+        stopped @ CoreBlockError::Stopped { .. } => QueryStoppedError::new_err(stopped.to_string()),
     }
 }
 
@@ -403,9 +405,9 @@ fn verify_symbols(py: Python<'_>, path: &str) -> PyResult<()> {
 mod _native {
     #[pymodule_export]
     use super::{
-        BlockError, CompactedBlock, DecodeError, EncodedBlock, Encoder, Limits, ProfileBatch, SeriesEntry,
-        compact_blocks, decode_ingest, decode_push,
-        query::{Reader, Tree},
+        BlockError, CompactedBlock, DecodeError, EncodedBlock, Encoder, Limits, ProfileBatch, QueryStoppedError,
+        SeriesEntry, compact_blocks, decode_ingest, decode_push,
+        query::{QueryGuard, Reader, Selection, StepSelection, Tree},
         unpack_body, verify_samples, verify_symbols,
     };
 

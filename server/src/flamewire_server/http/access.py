@@ -10,9 +10,9 @@ from aiohttp import web
 from flamewire_server.auth import ApiKey, KeyRing, Scope, key_of_headers
 from flamewire_server.config import Config
 from flamewire_server.errors import RequestError
-from flamewire_server.model.tenant import parse_tenant
+from flamewire_server.model.tenant import parse_tenant, parse_tenants
 
-__all__ = ["Access", "tenant_of"]
+__all__ = ["Access", "tenant_of", "tenants_of"]
 
 _EXPRESSION = re.compile(r"\{(\w+):[^}]*\}")
 _KEY: web.RequestKey[ApiKey] = web.RequestKey("key", ApiKey)
@@ -89,3 +89,19 @@ def tenant_of(request: web.Request, config: Config) -> str:
     if _KEY in request:
         return request[_KEY].tenant
     return parse_tenant(request.headers.get("X-Scope-OrgID"), multitenancy=config.multitenancy_enabled)
+
+
+def tenants_of(request: web.Request, config: Config) -> tuple[str, ...]:
+    """Tell whose profiles a request reads: its key's tenant, else those that the header X-Scope-OrgID names.
+
+    Raises:
+        RequestError: there is no key, multitenancy is on, and the header is absent or holds what is no
+            tenant.
+    """
+    if _KEY in request:
+        return (request[_KEY].tenant,)
+    return parse_tenants(
+        request.headers.get("X-Scope-OrgID"),
+        multitenancy=config.multitenancy_enabled,
+        federation=config.tenant_federation_enabled,
+    )

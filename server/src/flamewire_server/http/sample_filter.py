@@ -10,8 +10,8 @@ from typing import Any
 from flamewire_server._proto.types.v1 import types_pb2
 from flamewire_server.errors import RequestError
 from flamewire_server.model.selector import compile_search
-from flamewire_server.query.profiles import PgoShape
 from flamewire_server.query.sample_filter import FrameFilter, SampleFilter
+from flamewire_server.query.stack_traces import PgoShape
 
 __all__ = ["pgo_shape", "sample_filter"]
 

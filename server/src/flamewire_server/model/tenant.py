@@ -6,12 +6,34 @@ import re
 
 from flamewire_server.errors import RequestError
 
-__all__ = ["ANONYMOUS", "parse_tenant"]
+__all__ = ["ANONYMOUS", "parse_tenant", "parse_tenants"]
 
 ANONYMOUS = "anonymous"
 # The charset of X-Scope-OrgID in Pyroscope, Loki and Mimir. It holds no path separator, for a tenant names a
 # folder.
 _TENANT = re.compile(r"[0-9A-Za-z!_.*'()-]{1,150}")
+
+
+# A federated query costs as much as one of each tenant.
+_MAX_TENANTS = 32
+
+
+def parse_tenants(header: str | None, *, multitenancy: bool, federation: bool) -> tuple[str, ...]:
+    """Tell the tenants that a request reads; with federation there may be several, joined by `|`.
+
+    Raises:
+        RequestError: multitenancy is on, and the header is absent or holds what is no tenant.
+    """
+    if not (multitenancy and federation and header):
+        return (parse_tenant(header, multitenancy=multitenancy),)
+    tenants = tuple(sorted({parse_tenant(part, multitenancy=True) for part in header.split("|")}))
+    if len(tenants) > _MAX_TENANTS:
+        raise RequestError(
+            "invalid_argument",
+            f"the header X-Scope-OrgID names {len(tenants)} tenants; a query reads at most {_MAX_TENANTS}",
+            reason="bad_tenant",
+        )
+    return tenants
 
 
 def parse_tenant(header: str | None, *, multitenancy: bool) -> str:

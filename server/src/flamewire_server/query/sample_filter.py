@@ -36,6 +36,18 @@ class SampleFilter:
     call_site: tuple[str, ...] = ()
     frames: FrameFilter = field(default_factory=FrameFilter)
 
+    @property
+    def has_stacks(self) -> bool:
+        """Whether stack traces must be looked at."""
+        frames = self.frames
+        return bool(
+            self.call_site
+            or frames.include_names
+            or frames.exclude_names
+            or frames.include_tests
+            or frames.exclude_tests
+        )
+
     def stacks(self, names: Callable[[], Sequence[str]]) -> NativeStacks | None:
         """Give the conditions on stack traces, None where there is none.
 
@@ -48,7 +60,7 @@ class SampleFilter:
         include += [tuple(name for name in known if test(name)) for test in frames.include_tests]
         exclude = list(frames.exclude_names)
         exclude += [name for name in known if any(test(name) for test in frames.exclude_tests)]
-        if not (self.call_site or include or exclude):
+        if not self.has_stacks:
             return None
         return self.call_site, include, exclude
 

@@ -16,6 +16,8 @@ class ProfileFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PROFILE_FORMAT_TREE: _ClassVar[ProfileFormat]
     PROFILE_FORMAT_DOT: _ClassVar[ProfileFormat]
     PROFILE_FORMAT_PPROF: _ClassVar[ProfileFormat]
+    PROFILE_FORMAT_FUNCTIONS: _ClassVar[ProfileFormat]
+    PROFILE_FORMAT_SANDWICH: _ClassVar[ProfileFormat]
 
 class AsyncQueryType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -39,6 +41,8 @@ PROFILE_FORMAT_FLAMEGRAPH: ProfileFormat
 PROFILE_FORMAT_TREE: ProfileFormat
 PROFILE_FORMAT_DOT: ProfileFormat
 PROFILE_FORMAT_PPROF: ProfileFormat
+PROFILE_FORMAT_FUNCTIONS: ProfileFormat
+PROFILE_FORMAT_SANDWICH: ProfileFormat
 ASYNC_QUERY_TYPE_DISABLED: AsyncQueryType
 ASYNC_QUERY_TYPE_FORCE: AsyncQueryType
 ASYNC_QUERY_STATUS_UNKNOWN: AsyncQueryStatus
@@ -82,7 +86,7 @@ class SeriesResponse(_message.Message):
     def __init__(self, labels_set: _Optional[_Iterable[_Union[_types_pb2.Labels, _Mapping]]] = ...) -> None: ...
 
 class SelectMergeStacktracesRequest(_message.Message):
-    __slots__ = ("profile_typeID", "label_selector", "start", "end", "max_nodes", "format", "stack_trace_selector", "profile_id_selector", "trace_id_selector", "span_selector")
+    __slots__ = ("profile_typeID", "label_selector", "start", "end", "max_nodes", "format", "stack_trace_selector", "profile_id_selector", "trace_id_selector", "span_selector", "sandwich_function")
     PROFILE_TYPEID_FIELD_NUMBER: _ClassVar[int]
     LABEL_SELECTOR_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
@@ -94,6 +98,7 @@ class SelectMergeStacktracesRequest(_message.Message):
     ASYNC_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_SELECTOR_FIELD_NUMBER: _ClassVar[int]
     SPAN_SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    SANDWICH_FUNCTION_FIELD_NUMBER: _ClassVar[int]
     profile_typeID: str
     label_selector: str
     start: int
@@ -104,20 +109,71 @@ class SelectMergeStacktracesRequest(_message.Message):
     profile_id_selector: _containers.RepeatedScalarFieldContainer[str]
     trace_id_selector: _containers.RepeatedScalarFieldContainer[str]
     span_selector: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, profile_typeID: _Optional[str] = ..., label_selector: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., max_nodes: _Optional[int] = ..., format: _Optional[_Union[ProfileFormat, str]] = ..., stack_trace_selector: _Optional[_Union[_types_pb2.StackTraceSelector, _Mapping]] = ..., profile_id_selector: _Optional[_Iterable[str]] = ..., trace_id_selector: _Optional[_Iterable[str]] = ..., span_selector: _Optional[_Iterable[str]] = ..., **kwargs) -> None: ...
+    sandwich_function: str
+    def __init__(self, profile_typeID: _Optional[str] = ..., label_selector: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., max_nodes: _Optional[int] = ..., format: _Optional[_Union[ProfileFormat, str]] = ..., stack_trace_selector: _Optional[_Union[_types_pb2.StackTraceSelector, _Mapping]] = ..., profile_id_selector: _Optional[_Iterable[str]] = ..., trace_id_selector: _Optional[_Iterable[str]] = ..., span_selector: _Optional[_Iterable[str]] = ..., sandwich_function: _Optional[str] = ..., **kwargs) -> None: ...
 
 class SelectMergeStacktracesResponse(_message.Message):
-    __slots__ = ("flamegraph", "tree", "dot", "pprof")
+    __slots__ = ("flamegraph", "tree", "dot", "pprof", "functions", "sandwich")
     FLAMEGRAPH_FIELD_NUMBER: _ClassVar[int]
     TREE_FIELD_NUMBER: _ClassVar[int]
     DOT_FIELD_NUMBER: _ClassVar[int]
     ASYNC_FIELD_NUMBER: _ClassVar[int]
     PPROF_FIELD_NUMBER: _ClassVar[int]
+    FUNCTIONS_FIELD_NUMBER: _ClassVar[int]
+    SANDWICH_FIELD_NUMBER: _ClassVar[int]
     flamegraph: FlameGraph
     tree: bytes
     dot: str
     pprof: PprofProfile
-    def __init__(self, flamegraph: _Optional[_Union[FlameGraph, _Mapping]] = ..., tree: _Optional[bytes] = ..., dot: _Optional[str] = ..., pprof: _Optional[_Union[PprofProfile, _Mapping]] = ..., **kwargs) -> None: ...
+    functions: FunctionTable
+    sandwich: SandwichReport
+    def __init__(self, flamegraph: _Optional[_Union[FlameGraph, _Mapping]] = ..., tree: _Optional[bytes] = ..., dot: _Optional[str] = ..., pprof: _Optional[_Union[PprofProfile, _Mapping]] = ..., functions: _Optional[_Union[FunctionTable, _Mapping]] = ..., sandwich: _Optional[_Union[SandwichReport, _Mapping]] = ..., **kwargs) -> None: ...
+
+class FunctionTable(_message.Message):
+    __slots__ = ("functions", "total")
+    FUNCTIONS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    functions: _containers.RepeatedCompositeFieldContainer[FunctionStats]
+    total: int
+    def __init__(self, functions: _Optional[_Iterable[_Union[FunctionStats, _Mapping]]] = ..., total: _Optional[int] = ...) -> None: ...
+
+class FunctionStats(_message.Message):
+    __slots__ = ("name", "self", "total")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SELF_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    self: int
+    total: int
+    def __init__(self_, name: _Optional[str] = ..., self: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class SandwichReport(_message.Message):
+    __slots__ = ("names", "callers", "callees", "total", "self")
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    CALLERS_FIELD_NUMBER: _ClassVar[int]
+    CALLEES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    SELF_FIELD_NUMBER: _ClassVar[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    callers: SandwichNode
+    callees: SandwichNode
+    total: int
+    self: int
+    def __init__(self_, names: _Optional[_Iterable[str]] = ..., callers: _Optional[_Union[SandwichNode, _Mapping]] = ..., callees: _Optional[_Union[SandwichNode, _Mapping]] = ..., total: _Optional[int] = ..., self: _Optional[int] = ...) -> None: ...
+
+class SandwichNode(_message.Message):
+    __slots__ = ("name_index", "total", "self", "truncated", "children")
+    NAME_INDEX_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    SELF_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    name_index: int
+    total: int
+    self: int
+    truncated: bool
+    children: _containers.RepeatedCompositeFieldContainer[SandwichNode]
+    def __init__(self_, name_index: _Optional[int] = ..., total: _Optional[int] = ..., self: _Optional[int] = ..., truncated: bool = ..., children: _Optional[_Iterable[_Union[SandwichNode, _Mapping]]] = ...) -> None: ...
 
 class PprofProfile(_message.Message):
     __slots__ = ("profile",)
@@ -170,18 +226,48 @@ class SelectMergeSpanProfileResponse(_message.Message):
     def __init__(self, flamegraph: _Optional[_Union[FlameGraph, _Mapping]] = ..., tree: _Optional[bytes] = ...) -> None: ...
 
 class DiffRequest(_message.Message):
-    __slots__ = ("left", "right")
+    __slots__ = ("left", "right", "format", "max_nodes")
     LEFT_FIELD_NUMBER: _ClassVar[int]
     RIGHT_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    MAX_NODES_FIELD_NUMBER: _ClassVar[int]
     left: SelectMergeStacktracesRequest
     right: SelectMergeStacktracesRequest
-    def __init__(self, left: _Optional[_Union[SelectMergeStacktracesRequest, _Mapping]] = ..., right: _Optional[_Union[SelectMergeStacktracesRequest, _Mapping]] = ...) -> None: ...
+    format: ProfileFormat
+    max_nodes: int
+    def __init__(self, left: _Optional[_Union[SelectMergeStacktracesRequest, _Mapping]] = ..., right: _Optional[_Union[SelectMergeStacktracesRequest, _Mapping]] = ..., format: _Optional[_Union[ProfileFormat, str]] = ..., max_nodes: _Optional[int] = ...) -> None: ...
 
 class DiffResponse(_message.Message):
-    __slots__ = ("flamegraph",)
+    __slots__ = ("flamegraph", "functions")
     FLAMEGRAPH_FIELD_NUMBER: _ClassVar[int]
+    FUNCTIONS_FIELD_NUMBER: _ClassVar[int]
     flamegraph: FlameGraphDiff
-    def __init__(self, flamegraph: _Optional[_Union[FlameGraphDiff, _Mapping]] = ...) -> None: ...
+    functions: FunctionTableDiff
+    def __init__(self, flamegraph: _Optional[_Union[FlameGraphDiff, _Mapping]] = ..., functions: _Optional[_Union[FunctionTableDiff, _Mapping]] = ...) -> None: ...
+
+class FunctionTableDiff(_message.Message):
+    __slots__ = ("functions", "left_total", "right_total")
+    FUNCTIONS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    functions: _containers.RepeatedCompositeFieldContainer[FunctionDiff]
+    left_total: int
+    right_total: int
+    def __init__(self, functions: _Optional[_Iterable[_Union[FunctionDiff, _Mapping]]] = ..., left_total: _Optional[int] = ..., right_total: _Optional[int] = ...) -> None: ...
+
+class FunctionDiff(_message.Message):
+    __slots__ = ("name", "left_self", "left_total", "right_self", "right_total")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LEFT_SELF_FIELD_NUMBER: _ClassVar[int]
+    LEFT_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_SELF_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    left_self: int
+    left_total: int
+    right_self: int
+    right_total: int
+    def __init__(self, name: _Optional[str] = ..., left_self: _Optional[int] = ..., left_total: _Optional[int] = ..., right_self: _Optional[int] = ..., right_total: _Optional[int] = ...) -> None: ...
 
 class FlameGraph(_message.Message):
     __slots__ = ("names", "levels", "total", "max_self")
