@@ -15,6 +15,7 @@ use crate::guard::{self, Guard};
 use crate::hash::{HashedMap, HashedSet, NumberedMap, ProfileSet};
 use crate::names::NameTree;
 use crate::pprof_export::{self, PprofHeader};
+use crate::rollups;
 use crate::scan::{Column, FileIndex, Filter, IdColumn, Values};
 use crate::stacks::StackSelector;
 use crate::symbols::{self, NamedFrame};
@@ -258,7 +259,13 @@ impl Reader {
             return Ok(found);
         }
         let mut sums: HashedMap<Sum> = HashedMap::default();
-        index.scan(path, filter, |group, rows| {
+        let (mut index, mut path, mut filter) = (index, path, *filter);
+        let rollup = rollups::choose(&index, path, &filter);
+        if let Some(rollup) = &rollup {
+            (index, path) = (self.index(&rollup.path)?, &rollup.path);
+            (filter.start_ns, filter.end_ns) = (rollup.start_ns, rollup.end_ns);
+        }
+        index.scan(path, &filter, |group, rows| {
             let (stacks, values) = (group.values(Column::Stack)?, group.values(Column::Value)?);
             let mut add = |run: &Sum| {
                 let sum = sums.entry(run.stack).or_insert(Sum { stack: run.stack, ..Sum::default() });
