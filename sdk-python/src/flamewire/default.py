@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flamewire.errors import AlreadyStartedError
 
@@ -19,10 +19,11 @@ __all__ = ["flush", "running_session", "start", "start_with", "status", "stop"]
 
 
 class _Default:
-    """The one piece of module-level state of this package; a fork child gets a fresh lock."""
+    """The one piece of module-level state of this package; a fork waits for start() and gets a fresh lock."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self._waited_in: set[int] = set()
         self.session: Session | None = None
         self.hooks: ProcessHooks | None = None
 
@@ -30,13 +31,41 @@ class _Default:
         session = self.session
         return session.stop() if session is not None else True
 
-    def after_fork(self) -> None:
+    def before_fork(self) -> None:
+        """Let a start() on another thread come to its end, so that the child finds a whole session or none.
+
+        The wait is bounded: that start() might itself wait for something that the forking thread holds.
+        Modules that start() is the first to import, and that look after forks themselves (logging,
+        concurrent.futures), see the end of this fork without its beginning then, which Python reports as an
+        exception that it ignores.
+        """
+        if self.lock.acquire(timeout=_START_MAX_S):
+            self._waited_in.add(threading.get_ident())
+
+    def after_fork_in_parent(self) -> None:
+        if threading.get_ident() in self._waited_in:
+            self._waited_in.discard(threading.get_ident())
+            self.lock.release()
+
+    def after_fork_in_child(self) -> None:
         self.lock = threading.RLock()
+        self._waited_in = set()
+
+    def after_fork(self) -> None:
         if self.session is not None:
             self.session.after_fork_in_child()
 
 
+_START_MAX_S: Final = 5.0
+
 _default = _Default()
+if hasattr(os, "register_at_fork"):
+    # At import and not at start(): the first start() may be under way on another thread.
+    os.register_at_fork(
+        before=_default.before_fork,
+        after_in_parent=_default.after_fork_in_parent,
+        after_in_child=_default.after_fork_in_child,
+    )
 
 
 def start(
@@ -112,12 +141,14 @@ def start(
 
 def start_with(given: Mapping[str, object], environment: Mapping[str, str]) -> Session:
     """Do what ``start`` does, with the options in a mapping and another environment than the process's."""
-    from flamewire.config import resolve
-    from flamewire.lifecycle import ProcessHooks
-    from flamewire.session import Session
-
-    resolved = resolve(given, environment, sys.argv[0] if sys.argv else "")
+    # Under the lock even the imports, since a fork waits for it: a child whose parent was importing on
+    # another thread would wait for that thread for ever.
     with _default.lock:
+        from flamewire.config import resolve
+        from flamewire.lifecycle import ProcessHooks
+        from flamewire.session import Session
+
+        resolved = resolve(given, environment, sys.argv[0] if sys.argv else "")
         running = _default.session
         if running is not None and running.running:
             if running.options == resolved.options:

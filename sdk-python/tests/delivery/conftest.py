@@ -1,9 +1,13 @@
-"""Leaves these tests out where their tools are not installed; the group `sdk-frameworks` brings them."""
+"""Leaves these tests out where their tools are not installed; the group `sdk-frameworks` brings them.
+
+They take a minute of waiting and nothing in them depends on the interpreter, so one of the matrix runs them.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import ssl
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +25,9 @@ def _is_there(*names: str) -> bool:
         return False
 
 
-if not _is_there("trustme", "opentelemetry.instrumentation.requests", "flamewire._native"):
+if sys.version_info[:2] != (3, 12) or not _is_there(
+    "trustme", "opentelemetry.instrumentation.requests", "flamewire._native"
+):
     collect_ignore_glob = ["test_*.py"]
 
 

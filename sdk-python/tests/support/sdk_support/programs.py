@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,6 +58,7 @@ def run_program(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     try:
         begun_s = time.monotonic()
@@ -72,5 +74,7 @@ def run_program(
         out, err = process.communicate(timeout=deadline_s)
         return Ended(process.returncode, seen + out, err, time.monotonic() - begun_s)
     finally:
-        process.kill()
+        # Fork children that hang would hold the pipes open.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import socket
 import ssl
@@ -71,6 +72,7 @@ class PushServer:
         self.fallback = fallback
         self._scheme = "https" if tls is not None else "http"
         self.requests: list[Request] = []
+        self._connections: list[socket.socket] = []
         self._changed = threading.Condition()
         self._closing = threading.Event()
         outer = self
@@ -92,6 +94,7 @@ class PushServer:
                 """A client that is killed in mid-request is what some tests are about."""
 
             def finish_request(self, request: Any, client_address: Any) -> None:
+                outer._connections.append(request)
                 # The handshake here and not at accept: a client that refuses us would end the server.
                 if tls is None:
                     super().finish_request(request, client_address)
@@ -139,6 +142,9 @@ class PushServer:
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
+        for connection in self._connections:  # those that are kept alive would be answered on
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._thread.join(DEADLINE_S)
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
