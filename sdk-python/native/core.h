@@ -3,7 +3,7 @@
  * Who runs where:
  *   handler   in the sampled thread, on SIGPROF: unwind.c, hamt.c, guard.c, ring.h. No lock, no allocation, no formatting.
  *   reader    in the thread that calls poll()/take_window()/stop(), without the GIL, under fw.reader_lock:
- *             drain.c, intern.c, window.c, pprof.c, ceiling.c.
+ *             drain.c, intern.c, spans.c, window.c, pprof.c, ceiling.c.
  *   wall      the wall-clock sampler's own thread, without the GIL; each tick under fw.reader_lock: wall.c, wait.c.
  *   control   start, stop, attach, detach, fork, under fw.threads_lock: threads.c, timers.c, sampler.c.
  * Lock order: reader_lock, then threads_lock. Nobody takes the GIL while holding either.
@@ -109,6 +109,7 @@ typedef struct {
     uint64_t accounted_ns;            /* CPU given to stacks of sampled threads */
     uint64_t own_ns;                  /* CPU of excluded threads: in no window (PPR-031) */
     uint64_t unattributed_ns;
+    uint64_t without_child, without_span;   /* samples that lost the id of a child span, or of any, to the bound of a window */
 } fw_totals;
 
 struct fw_window;
@@ -126,6 +127,7 @@ typedef struct {
     uint64_t period_ns;
     _Atomic uint32_t stretch;         /* a thread is sampled every so many periods: 1, or a power of 2 (ceiling.c) */
     uint32_t max_depth;
+    uint32_t max_span_ids;            /* in one window */
     bool started;                     /* between start and stop */
     bool suspended;                   /* SIGPROF is in other hands: no timers; under threads_lock */
     uint64_t process_base_ns;

@@ -81,8 +81,8 @@ static fw_held_stack stack_of_record(fw_slot *slot, uint64_t length) {
     cursor in = {record_words + 3, record_words + length};
     uint64_t scope = record_words[2];
     uint32_t depth = read_stack(slot, &in, (uint32_t)(record_words[0] >> 48) & 0xff);
-    return (fw_held_stack){.frames = frames, .depth = depth, .labels = (fw_labels *)(uintptr_t)(scope & ~1ull),
-                           .with_span = !(scope & 1)};
+    fw_labels *labels = fw_labels_shown((fw_labels *)(uintptr_t)(scope & ~1ull));
+    return (fw_held_stack){.frames = frames, .depth = depth, .labels = labels, .with_span = !(scope & 1)};
 }
 
 static void release_frames(uint32_t depth) {

@@ -16,7 +16,9 @@ fw_labels *fw_labels_new(const char *blob, uint32_t plain_length, uint32_t full_
         return NULL;
     }
     *labels = (fw_labels){.plain_length = plain_length, .full_length = full_length, .references = 1};
-    labels->span_owner = labels;
+    static _Atomic uint64_t last_serial;
+    labels->span_owner = labels->name_owner = labels;
+    labels->serial = atomic_fetch_add(&last_serial, 1) + 1;
     memcpy(labels->blob, blob, full_length);
     labels->plain_hash = fw_hash_bytes(blob, plain_length, 0);
     labels->full_hash = fw_hash_bytes(blob, full_length, 1);
@@ -48,6 +50,8 @@ void fw_labels_acquire(fw_labels *labels) {
 
 void fw_labels_release(fw_labels *labels) {
     if (labels != NULL && --labels->references == 0) {
+        fw_labels_release(labels->shown);
+        fw_labels_release(labels->without_child);
         free(labels);
     }
 }

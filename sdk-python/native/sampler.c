@@ -136,14 +136,14 @@ static PyObject *refused(int error) {
 }
 
 static PyObject *start(PyObject *module, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"period_ns", "max_depth", "self_test", "wall_period_ns", NULL};
+    static char *names[] = {"period_ns", "max_depth", "self_test", "wall_period_ns", "max_span_ids", NULL};
     unsigned long long period_ns, wall_period_ns = 0;
-    unsigned int max_depth;
+    unsigned int max_depth, max_span_ids = FW_WINDOW_SPAN_IDS;
     PyObject *self_test = Py_None;
     int wall_error = 0;
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "KI|OK:start", names, &period_ns, &max_depth, &self_test,
-                                     &wall_period_ns)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "KI|OKI:start", names, &period_ns, &max_depth, &self_test,
+                                     &wall_period_ns, &max_span_ids)) {
         return NULL;
     }
     if (period_ns < 1000 || (wall_period_ns != 0 && wall_period_ns < 1000) || max_depth < 1 || max_depth > FW_MAX_DEPTH) {
@@ -164,6 +164,7 @@ static PyObject *start(PyObject *module, PyObject *args, PyObject *kwargs) {
     fw.period_ns = period_ns;
     atomic_store(&fw.stretch, 1);
     fw.max_depth = max_depth;
+    fw.max_span_ids = max_span_ids;
     starting = true;
     bool ready = register_once() == 0 && begin(self_test) == 0;
     starting = false;
@@ -383,12 +384,14 @@ static PyObject *stats(PyObject *module, PyObject *unused) {
         return NULL;
     }
     return Py_BuildValue(
-        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:I,s:n,s:O,s:N,s:N}", "samples_gathered", (unsigned long long)totals.samples,
+        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:I,s:n,s:O,s:K,s:K,s:N,s:N}", "samples_gathered", (unsigned long long)totals.samples,
         "samples_due", (unsigned long long)(fw.period_ns ? totals.accounted_ns / fw.period_ns : 0), "accounted_ns",
         (unsigned long long)totals.accounted_ns, "unattributed_ns", (unsigned long long)totals.unattributed_ns,
         "own_cpu_ns", (unsigned long long)now.own_ns, "handler_ns", (unsigned long long)atomic_load(&fw.handler_ns),
         "syscall_samples", (unsigned long long)atomic_load(&fw.syscall_samples), "threads", now.threads,
-        "code_objects", (Py_ssize_t)codes, "started", fw.started ? Py_True : Py_False, "dropped", dropped,
+        "code_objects", (Py_ssize_t)codes, "started", fw.started ? Py_True : Py_False,
+        "without_child_span", (unsigned long long)totals.without_child, "without_span",
+        (unsigned long long)totals.without_span, "dropped", dropped,
         "wall", fw_wall_stats());
 }
 

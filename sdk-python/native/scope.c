@@ -124,8 +124,8 @@ static fw_labels *encode_labels(PyObject *pairs, PyObject *span) {
     return labels;
 }
 
-/* The labels of `source` (or of none) for the span: with it the span ends here too. SAFETY: span_owner stays valid,
- * because the Scope keeps `source`, and that its labels. */
+/* The labels of `source` (or of none) for the span: with it the span ends here too. SAFETY: span_owner and name_owner stay
+ * valid, because the Scope keeps `source` and `root`, and those their labels. */
 static PyObject *new_scope(PyObject *own, PyObject *pairs, PyObject *span, PyObject *outer, uint64_t maker,
                            PyObject *source) {
     fw_labels *labels = encode_labels(pairs, span);
@@ -144,6 +144,7 @@ static PyObject *new_scope(PyObject *own, PyObject *pairs, PyObject *span, PyObj
     Py_XINCREF(source);
     if (source != NULL) {
         labels->span_owner = ((fw_scope *)source)->labels->span_owner;
+        labels->name_owner = ((fw_scope *)source)->labels->name_owner;
     }
     scope->labels = labels;
     scope->own = own;
@@ -152,6 +153,7 @@ static PyObject *new_scope(PyObject *own, PyObject *pairs, PyObject *span, PyObj
     scope->outer = outer;
     scope->maker = maker;
     scope->span_source = source;
+    scope->root = NULL;
     scope->token = NULL;
     PyObject_GC_Track(scope);
     return (PyObject *)scope;
@@ -295,12 +297,21 @@ static PyObject *span_pairs(PyObject *const values[4]) {
     return pairs;
 }
 
+static bool is_scope_or_none(PyObject *op) {
+    if (op != Py_None && Py_TYPE(op) != fw.scope_type) {
+        PyErr_SetString(PyExc_TypeError, "a Scope or None is needed");
+        return false;
+    }
+    return true;
+}
+
 static PyObject *scope_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"labels", "span_id", "child_span_id", "trace_id", "span_name", NULL};
-    PyObject *mapping = NULL, *span_values[4] = {NULL}, *scope = NULL;
+    static char *names[] = {"labels", "span_id", "child_span_id", "trace_id", "span_name", "root", NULL};
+    PyObject *mapping = NULL, *span_values[4] = {NULL}, *root = Py_None, *scope = NULL;
     (void)type;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O!OOOO:Scope", names, &PyDict_Type, &mapping, &span_values[0],
-                                     &span_values[1], &span_values[2], &span_values[3])) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O!OOOOO:Scope", names, &PyDict_Type, &mapping, &span_values[0],
+                                     &span_values[1], &span_values[2], &span_values[3], &root)
+        || !is_scope_or_none(root)) {
         return NULL;
     }
     PyObject *empty = mapping == NULL ? PyDict_New() : NULL;
@@ -308,6 +319,10 @@ static PyObject *scope_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     Py_XDECREF(empty);
     if (pairs != NULL && span != NULL) {
         scope = new_scope(pairs, pairs, span, NULL, 0, NULL);
+    }
+    if (scope != NULL && root != Py_None) {
+        ((fw_scope *)scope)->root = Py_NewRef(root);
+        ((fw_scope *)scope)->labels->name_owner = ((fw_scope *)root)->labels->name_owner;
     }
     Py_XDECREF(pairs);
     Py_XDECREF(span);
@@ -322,6 +337,7 @@ static int scope_traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(scope->pairs);
     Py_VISIT(scope->span);
     Py_VISIT(scope->span_source);
+    Py_VISIT(scope->root);
     Py_VISIT(Py_TYPE(self));
     return 0;
 }
@@ -337,11 +353,17 @@ static void scope_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     scope_clear(self);
+    /* In this order, and read before: what retired may be gone at once, and a name goes after those who look for it. */
+    fw_labels *name = atomic_load(&scope->labels->name);
     fw_labels_retire(scope->labels);
+    if (name != NULL) {
+        fw_labels_retire(name);
+    }
     Py_DECREF(scope->own);
     Py_DECREF(scope->pairs);
     Py_XDECREF(scope->span);
     Py_XDECREF(scope->span_source);
+    Py_XDECREF(scope->root);
     Py_XDECREF(scope->outer);
     PyObject_GC_Del(self);
     Py_DECREF(type);
@@ -353,6 +375,43 @@ static PyObject *scope_end(PyObject *self, PyObject *unused) {
     (void)unused;
     atomic_store(&((fw_scope *)self)->labels->span_owner->ended, 1);
     Py_RETURN_NONE;
+}
+
+static PyObject *scope_rename(PyObject *self, PyObject *value) {
+    PyObject *key = PyUnicode_FromString("span_name"), *text = key != NULL ? wire_text(value) : NULL;
+    blob out = {0};
+    fw_labels *name = NULL;
+    if (text != NULL && blob_put_pair(&out, key, text) == 0) {
+        name = fw_labels_new(out.bytes, 0, (uint32_t)out.length);
+        if (name == NULL) {
+            PyErr_NoMemory();
+        }
+    }
+    PyMem_Free(out.bytes);
+    Py_XDECREF(text);
+    Py_XDECREF(key);
+    if (name == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);       /* no text: that has been logged */
+    }
+    fw_labels *before = atomic_exchange(&((fw_scope *)self)->labels->name_owner->name, name);
+    if (before != NULL) {
+        fw_labels_retire(before);
+    }
+    Py_RETURN_NONE;
+}
+
+/* SAFETY: with the GIL, which a rename needs too, so the name does not retire meanwhile. */
+static int put_name(PyObject *dict, const fw_labels *labels) {
+    const fw_labels *name = atomic_load(&labels->name_owner->name);
+    const char *key, *value;
+    uint32_t offset = 0, key_length, value_length;
+    if (name == NULL || !fw_labels_next(name, name->full_length, &offset, &key, &key_length, &value, &value_length)) {
+        return 0;
+    }
+    PyObject *text = PyUnicode_DecodeUTF8(value, value_length, "replace");
+    int result = text != NULL ? PyDict_SetItemString(dict, "span_name", text) : -1;
+    Py_XDECREF(text);
+    return result;
 }
 
 static PyObject *scope_get_labels(PyObject *self, void *unused) {
@@ -368,8 +427,9 @@ static PyObject *scope_get_span(PyObject *self, void *unused) {
     (void)unused;
     fw_scope *scope = (fw_scope *)self;
     PyObject *dict = PyDict_New();
-    bool shown = scope->span != NULL && !has_ended(self);
-    if (dict != NULL && shown && PyDict_MergeFromSeq2(dict, scope->span, 1) != 0) {
+    bool shown = scope->span != NULL && PyTuple_Size(scope->span) != 0 && !has_ended(self);
+    if (dict != NULL && shown
+        && (PyDict_MergeFromSeq2(dict, scope->span, 1) != 0 || put_name(dict, scope->labels) != 0)) {
         Py_CLEAR(dict);
     }
     return dict;
@@ -387,14 +447,6 @@ PyObject *fw_current_labels(PyObject *module, PyObject *unused) {
     PyObject *labels = scope != NULL ? scope_get_labels(scope, NULL) : PyDict_New();
     Py_XDECREF(scope);
     return labels;
-}
-
-static bool is_scope_or_none(PyObject *op) {
-    if (op != Py_None && Py_TYPE(op) != fw.scope_type) {
-        PyErr_SetString(PyExc_TypeError, "a Scope or None is needed");
-        return false;
-    }
-    return true;
 }
 
 PyObject *fw_follow_span(PyObject *module, PyObject *op) {
@@ -448,6 +500,7 @@ PyObject *fw_run_in_scope(PyObject *module, PyObject *args, PyObject *kwargs) {
 
 static PyMethodDef scope_methods[] = {
     {"end", scope_end, METH_NOARGS, NULL},
+    {"rename", scope_rename, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef scope_getset[] = {

@@ -15,6 +15,7 @@ typedef struct {
     PyObject *pairs;                   /* the same with outer's merged in; without the span's */
     PyObject *span;                    /* tuple of (name, value): the span's labels */
     PyObject *span_source;             /* the Scope that the span's labels and end come from, where it is not this one */
+    PyObject *root;                    /* the Scope of the local root span, where this is that of a child span */
     PyObject *token;                   /* of the enter that made this Scope current and has not been left yet, or NULL */
 } fw_scope;
 

@@ -21,6 +21,7 @@ void fw_window_free(fw_window *window) {
     }
     free(window->stacks);
     free(window->index);
+    free(window->span_ids);
     free(window);
 }
 
@@ -147,7 +148,11 @@ static bool add(fw_window *window, const fw_held_stack *stack, enum fw_thread_st
 void fw_window_add(enum fw_kind kind, const fw_held_stack *stack, enum fw_thread_state state, uint64_t value_ns,
                    uint64_t samples) {
     fw_window *window = fw.windows[kind];
-    if (!add(window, stack, state, value_ns, samples, window != NULL && window->count < FW_WINDOW_STACKS)) {
+    fw_held_stack bounded = *stack;
+    if (window != NULL && stack->with_span) {
+        fw_window_bound_spans(window, &bounded, samples);
+    }
+    if (!add(window, &bounded, state, value_ns, samples, window != NULL && window->count < FW_WINDOW_STACKS)) {
         for (uint64_t i = 0; i < samples; i++) {
             fw_count_drop(FW_DROP_WINDOW_FULL);
         }

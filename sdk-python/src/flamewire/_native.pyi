@@ -1,5 +1,5 @@
-"""The native core: one CPU-clock timer per thread, stacks read in the signal handler; a thread without the GIL
-for wall-clock time; pprof encoded in C.
+"""The native core: one CPU-clock timer per thread, stacks read in the signal handler; a thread without the
+GIL for wall-clock time; pprof encoded in C.
 
 One sampler per process. Functions may be called from any thread; those that wait do so without the GIL.
 """
@@ -19,7 +19,7 @@ scope_variable: Final[ContextVar[Scope | None]]
 
 @final
 class Scope:
-    """A label set with the ids of a span; immutable but for ``end``.
+    """A label set with the ids of a span; immutable but for ``end`` and ``rename``.
 
     Args:
         labels: tag name -> value; both are turned into text that UTF-8 can carry.
@@ -27,6 +27,7 @@ class Scope:
         child_span_id: innermost span, where it is another one (SPN-002).
         trace_id: 32 hexadecimal digits (SPN-004).
         span_name: name of the local root span (SPN-003).
+        root: the Scope of the local root span, where this is another one's: its ``rename`` counts here too.
     """
 
     def __new__(
@@ -36,6 +37,7 @@ class Scope:
         child_span_id: str | None = None,
         trace_id: str | None = None,
         span_name: str | None = None,
+        root: Scope | None = None,
     ) -> Self: ...
     @property
     def labels(self) -> dict[str, str]:
@@ -51,6 +53,12 @@ class Scope:
 
     def end(self) -> None:
         """Let the span label no further sample, here and in all scopes entered within this one (SPN-005)."""
+
+    def rename(self, name: str, /) -> None:
+        """Give the local root span another name on all samples from now on, in whatever contexts.
+
+        Samples of the last quarter of a second, which have not been read yet, carry it too.
+        """
 
 @disjoint_base
 class tags:  # noqa: N801 - the public name is a verb's object: ``with tags(...)``
@@ -125,7 +133,11 @@ def unsupported() -> str | None:
     """Return why this interpreter cannot be sampled, or None."""
 
 def start(
-    period_ns: int, max_depth: int, self_test: Callable[[], object] | None = None, wall_period_ns: int = 0
+    period_ns: int,
+    max_depth: int,
+    self_test: Callable[[], object] | None = None,
+    wall_period_ns: int = 0,
+    max_span_ids: int = 8192,
 ) -> None:
     """Begin sampling every thread of the process.
 
@@ -136,9 +148,11 @@ def start(
         period_ns: CPU time of a thread between two of its samples; CONFIG_HZ bounds it from below.
         max_depth: frames kept per stack, leaf side; 1 to 1024.
         self_test: called when ``capture`` works; what it raises is passed on.
-        wall_period_ns: time between two ticks at which every thread is looked at, idle or not; 0: there are no
-            wall-clock profiles. Its thread is named flamewire-wall; ticks that would cost more than 1 % of a
-            core come less often, and no time is lost by that.
+        wall_period_ns: time between two ticks at which every thread is looked at, idle or not; 0: there are
+            no wall-clock profiles. Its thread is named flamewire-wall; ticks that would cost more than 1 % of
+            a core come less often, and no time is lost by that.
+        max_span_ids: ids of spans in one window. When half are taken, samples of further child spans keep the
+            local root's id alone; when all are, those of further roots none.
 
     Raises:
         RuntimeError: the sampler runs already, SIGPROF is in other hands, or the interpreter is unknown (a
@@ -178,7 +192,8 @@ def stats() -> dict[str, Any]:
 
     Returns:
         samples_due, samples_gathered, accounted_ns, unattributed_ns, own_cpu_ns, handler_ns, syscall_samples,
-        threads, code_objects, started, dropped (reason -> count), and wall: None, or ticks_due, ticks,
+        threads, code_objects, started, without_child_span and without_span (samples that lost those ids to
+        max_span_ids), dropped (reason -> count), and wall: None, or ticks_due, ticks,
         samples_gathered, accounted_ns (in windows), readings (of stacks), ran_meanwhile (readings thrown
         away), lists_changed (ticks that did not meet all threads), without_state, threads, interval_s.
     """

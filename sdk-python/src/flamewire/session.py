@@ -208,6 +208,7 @@ class Session:
             dropped_samples=dict(stats.dropped),
             own_cpu_s=stats.own_cpu_ns / 1e9,
             threads=stats.threads,
+            without_span=dict(stats.without_span),
             wall=stats.wall,
         )
 

@@ -42,6 +42,8 @@ class Status:
         dropped_samples: the rest, by reason.
         own_cpu_s: CPU that sampling cost.
         threads: threads being sampled.
+        without_span: samples that lost the id of their child span, or all of their span, because the window
+            had too many; by label.
         wall: the sampler of wall-clock profiles; None where there is none.
     """
 
@@ -66,6 +68,7 @@ class Status:
     dropped_samples: Mapping[str, int] | None = None
     own_cpu_s: float = 0.0
     threads: int = 0
+    without_span: Mapping[str, int] | None = None
     wall: WallStats | None = None
 
     def __str__(self) -> str:
@@ -80,6 +83,8 @@ class Status:
             f"  samples   {self.samples_gathered} of {self.samples_due} due{_reasons(self.dropped_samples)},"
             f" {self.threads} threads, own CPU {self.own_cpu_s:.3f} s"
         )
+        if self.without_span:
+            lines.append(f"  spans     too many for a window{_reasons(self.without_span)}")
         if self.wall is not None:
             unknown = ", states unknown" if self.wall.without_state else ""
             lines.append(

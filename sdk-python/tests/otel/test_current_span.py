@@ -138,6 +138,51 @@ def test_a_renamed_span_ends_everywhere(tracer: Tracer, labels: Labels) -> None:
         assert (labels(), context.run(labels)) == ({}, {})
 
 
+def test_a_rename_on_another_thread_counts_at_once_also_for_a_child_elsewhere(
+    tracer: Tracer, labels: Labels
+) -> None:
+    """As a framework does that learns the route late, while a task works on in a child span."""
+
+    async def main() -> tuple[str, str]:
+        renamed = asyncio.Event()
+
+        async def task() -> tuple[str, str]:
+            with tracer.start_as_current_span("child"):
+                before = labels()["span_name"]
+                await renamed.wait()
+                return before, labels()["span_name"]
+
+        with tracer.start_as_current_span("GET") as root:
+            running = asyncio.create_task(task())
+            await asyncio.sleep(0)
+            await asyncio.to_thread(root.update_name, "GET /cart/{id}")
+            assert labels()["span_name"] == "GET /cart/{id}"
+            renamed.set()
+            return await running
+
+    assert asyncio.run(main()) == ("GET", "GET /cart/{id}")
+
+
+def test_a_span_that_was_renamed_before_it_was_current_has_its_new_name(
+    tracer: Tracer, labels: Labels
+) -> None:
+    root = tracer.start_span("before")
+    root.update_name("after")
+    child = tracer.start_span("child", context=trace.set_span_in_context(root))
+    child.update_name("a child's own name is not that of the local root")
+    with use_span(child, end_on_exit=True):
+        assert labels()["span_name"] == "after"
+    root.end()
+
+
+def test_links_change_nothing(tracer: Tracer, labels: Labels, id_of: IdOf) -> None:
+    linked = tracer.start_span("linked")
+    with tracer.start_as_current_span("root", links=[Link(linked.get_span_context())]) as root:
+        root.add_link(linked.get_span_context())
+        assert labels() == {"span_id": id_of(root), "span_name": "root"}
+    linked.end()
+
+
 def test_an_outlived_span_labels_nothing(tracer: Tracer, labels: Labels) -> None:
     """A task that was created in a span goes on after it."""
 

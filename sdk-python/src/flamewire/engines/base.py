@@ -58,6 +58,7 @@ class EngineStats:
         dropped: the rest by reason; every loss has one.
         own_cpu_ns: CPU that sampling cost the process.
         threads: threads that are being sampled now.
+        without_span: samples that lost their span to the bound of a window, by the label that they lost.
         wall: None where there are no wall-clock profiles.
     """
 
@@ -66,6 +67,7 @@ class EngineStats:
     dropped: Mapping[str, int] = field(default_factory=dict)
     own_cpu_ns: int = 0
     threads: int = 0
+    without_span: Mapping[str, int] = field(default_factory=dict)
     wall: WallStats | None = None
 
 

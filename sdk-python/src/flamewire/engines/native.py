@@ -106,6 +106,14 @@ class NativeEngine:
             dropped=counters["dropped"],
             own_cpu_ns=counters["own_cpu_ns"] + counters["handler_ns"],
             threads=counters["threads"],
+            without_span={
+                label: count
+                for label, count in (
+                    ("child_span_id", counters["without_child_span"]),
+                    ("span_id", counters["without_span"]),
+                )
+                if count
+            },
             wall=_wall_stats(counters["wall"]),
         )
 

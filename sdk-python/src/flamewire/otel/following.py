@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, cast
 from opentelemetry import context as context_api
 from opentelemetry.context.context import Context, _RuntimeContext
 from opentelemetry.sdk.trace import Span as SdkSpan
-from opentelemetry.trace import get_current_span
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from flamewire._native import follow_span
@@ -72,9 +71,8 @@ class _FollowingContext(_RuntimeContext):
             return
         # Raises where the token is of another context; then nothing is to be taken back here.
         self._inner.detach(given.inner)
+        # Where the context had no span of ours, an executor may have brought the one of its submitter.
         labels = given.previous_labels
-        # A span that was renamed meanwhile has another Scope than the one that was in force. Where the
-        # context had no span of ours, an executor may have brought the one of its submitter.
         follow_span(labels.scope() if labels is not None else given.previous)
 
 
@@ -88,7 +86,7 @@ def follow_current_span() -> None:
 def follow_renaming() -> None:
     """Let ``update_name`` of a local root rename what samples carry from now on; a second call does nothing.
 
-    At once in the context of the caller; another one has the new name when its current span next changes.
+    In whatever threads and tasks the span, or a child of it, is current.
     """
     with _installing:
         original: Any = SdkSpan.update_name
@@ -99,12 +97,8 @@ def follow_renaming() -> None:
         def update_name(span: SdkSpan, name: str) -> None:
             original(span, name)
             labels = labels_of(span)
-            if labels is None:
-                return
-            labels.name = span.name
-            current = labels_of(get_current_span())
-            if current is not None and current.root is labels:
-                follow_span(current.scope())
+            if labels is not None:
+                labels.rename(span.name)
 
         setattr(update_name, "_flamewire", True)  # noqa: B010 - mypy: a function has no such attribute
         setattr(SdkSpan, "update_name", update_name)  # noqa: B010

@@ -28,15 +28,14 @@ class SpanLabels:
         root: the labels of the local root span; None for a local root itself.
     """
 
-    __slots__ = ("__weakref__", "_ended", "_root", "_scopes", "_scopes_name", "_span_id", "_trace_id", "name")
+    __slots__ = ("__weakref__", "_ended", "_name", "_root", "_scopes", "_span_id", "_trace_id")
 
     def __init__(self, span_id: str, trace_id: str | None, name: str, root: SpanLabels | None) -> None:
         self._span_id = span_id
         self._trace_id = trace_id
-        self.name = name
+        self._name = name
         self._root = root  # not itself: a cycle would keep spans until the next garbage collection
         self._scopes: list[NativeScope] = []
-        self._scopes_name = ""
         self._ended = False
 
     @property
@@ -45,30 +44,43 @@ class SpanLabels:
         return self if self._root is None else self._root
 
     def scope(self) -> NativeScope | None:
-        """Return the Scope to make current; another one after the local root was renamed, None at the end."""
-        if self._ended:
-            return None
-        if not self._scopes or self._scopes_name != self.root.name:
-            root_id = self.root._span_id
-            self._scopes_name = self.root.name
-            self._scopes.append(
-                NativeScope(
-                    {},
-                    span_id=root_id,
-                    child_span_id=self._span_id if self._span_id != root_id else None,
-                    trace_id=self._trace_id,
-                    span_name=self._scopes_name,
-                )
-            )
-            if self._ended:  # on another thread, meanwhile
-                self.end()
-        return self._scopes[-1]
+        """Return the Scope to make current; None after the span's end."""
+        return None if self._ended else self._made()
+
+    def rename(self, name: str) -> None:
+        """Let samples carry the new name in all threads and tasks, where the span is a local root."""
+        self._name = name
+        if self._root is None:
+            for scope in self._scopes:
+                scope.rename(name)
 
     def end(self) -> None:
         """Label nothing more, in whatever threads and tasks the span is still current (SPN-005)."""
         self._ended = True
         for scope in self._scopes:
             scope.end()
+
+    def _made(self) -> NativeScope:
+        """Return the Scope, made at the first call; of two that threads make at once the first counts."""
+        if self._scopes:
+            return self._scopes[0]
+        name = self.root._name
+        self._scopes.append(
+            NativeScope(
+                {},
+                span_id=self.root._span_id,
+                child_span_id=self._span_id if self._root is not None else None,
+                trace_id=self._trace_id,
+                span_name=name,
+                root=self._root._made() if self._root is not None else None,
+            )
+        )
+        # What another thread did meanwhile.
+        if self._ended:
+            self.end()
+        if self._root is None and self._name != name:
+            self.rename(self._name)
+        return self._scopes[0]
 
 
 def labels_of(span: object) -> SpanLabels | None:
