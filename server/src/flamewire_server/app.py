@@ -22,9 +22,9 @@ from flamewire_server.http.export import ExportAnswers
 from flamewire_server.http.middleware import make_middleware
 from flamewire_server.http.operations import OperationsHandlers
 from flamewire_server.http.push import PushHandlers
-from flamewire_server.http.querier import make_querier
 from flamewire_server.http.query_runner import QueryRunner
 from flamewire_server.http.render import RenderAnswers
+from flamewire_server.http.services import make_services
 from flamewire_server.http.tls import make_ssl_context
 from flamewire_server.http.ui import UiHandlers
 from flamewire_server.http.url_service import UrlService
@@ -92,7 +92,7 @@ async def _serve(
         reader = Reader(max_cached_bytes=config.query_cache_bytes, max_threads=_SCAN_THREADS)
         queries = Queries(catalog, store, reader, metrics, max_query_bytes=config.max_query_bytes)
         query_runner = QueryRunner(config, query_executor, metrics)
-        querier = make_querier(config, queries, query_runner, metrics)
+        services = make_services(config, queries, catalog.database, _limits(config), query_runner, metrics)
         access = Access(KeyRing(config.data_dir / KEYS_FILE))
         app = web.Application(
             middlewares=[
@@ -105,7 +105,9 @@ async def _serve(
             ]
         )
         app.add_routes(access.grant(PushHandlers(config, committer, metrics).routes(), "push"))
-        app.add_routes(access.grant(querier.routes(), "read"))
+        for service in services:
+            app.add_routes(access.grant(service.write_routes(), "push"))
+            app.add_routes(access.grant(service.routes(), "read"))
         answers = {**RenderAnswers(queries).answers(), **ExportAnswers(queries).answers()}
         app.add_routes(access.grant(UrlService(answers, config, query_runner, metrics).routes(), "read"))
         # Probes have no keys, and /ready says nothing about profiles.

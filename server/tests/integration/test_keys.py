@@ -13,6 +13,7 @@ import pytest
 from server_process import CPU, JSON, PUSH, ServerProcess, make_profile, make_push, recent
 
 QUERIER = "/querier.v1.QuerierService/"
+ADHOC = "/adhocprofiles.v1.AdHocProfileService/"
 METHODS = (
     "ProfileTypes LabelNames LabelValues Series SelectMergeStacktraces SelectMergeSpanProfile"
     " SelectMergeProfile SelectSeries SelectHeatmap Diff GetProfileStats AnalyzeQuery NoSuchMethod"
@@ -22,7 +23,16 @@ ENDPOINTS: list[tuple[str, str, str | None]] = [
     ("POST", PUSH, "push"),
     *(("POST", QUERIER + method, "read") for method in METHODS.split()),
     *(("GET", f"/pyroscope/{name}", "read") for name in ("render", "render-diff", "label-values")),
-    ("GET", "/api/v1/export", "read"),
+    *(("GET", f"/api/v1/{name}", "read") for name in ("export", "flamegraph")),
+    *(("GET", f"/api/v1/compare/{name}", "read") for name in ("functions", "values")),
+    ("POST", "/settings.v1.SettingsService/Get", "read"),
+    *(("POST", f"/settings.v1.SettingsService/{method}", "push") for method in ("Set", "Delete")),
+    *(("POST", f"{ADHOC}{method}", "read") for method in ("Get", "List", "Diff", "NoSuchMethod")),
+    ("POST", ADHOC + "Upload", "push"),
+    ("POST", "/capabilities.v1.FeatureFlagsService/GetFeatureFlags", "read"),
+    ("POST", "/vcs.v1.VCSService/GetFile", "read"),
+    ("POST", "/settings.v1.RecordingRulesService/ListRecordingRules", "read"),
+    ("POST", "/debuginfo.v1alpha1.DebuginfoService/ListDebuginfo", "read"),
     ("GET", "/", "read"),
     ("GET", "/assets/none.js", "read"),
     ("GET", "/metrics", "admin"),

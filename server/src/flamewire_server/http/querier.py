@@ -8,19 +8,19 @@ from flamewire_server.config import Config
 from flamewire_server.http.querier_labels import LabelMethods
 from flamewire_server.http.querier_series import SeriesMethods
 from flamewire_server.http.querier_stacks import StackMethods
-from flamewire_server.http.query_runner import QueryRunner
-from flamewire_server.http.service import ConnectService, Method
-from flamewire_server.metrics import Metrics
+from flamewire_server.http.service import Methods
 from flamewire_server.query.queries import Queries
 
-__all__ = ["make_querier"]
+__all__ = ["QUERIER", "querier_methods"]
+
+QUERIER = "querier.v1.QuerierService"
 
 
-def make_querier(config: Config, queries: Queries, runner: QueryRunner, metrics: Metrics) -> ConnectService:
-    """Make the service, with every method that this version has."""
+def querier_methods(config: Config, queries: Queries) -> Methods:
+    """Give every method that this version has."""
     labels, stacks = LabelMethods(config, queries), StackMethods(config, queries.stacks)
     series = SeriesMethods(config, queries)
-    methods: dict[str, Method] = {
+    return {
         "ProfileTypes": (querier_pb2.ProfileTypesRequest, labels.profile_types),
         "LabelNames": (types_pb2.LabelNamesRequest, labels.names),
         "LabelValues": (types_pb2.LabelValuesRequest, labels.values),
@@ -34,4 +34,3 @@ def make_querier(config: Config, queries: Queries, runner: QueryRunner, metrics:
         "SelectSeries": (querier_pb2.SelectSeriesRequest, series.select_series),
         "SelectHeatmap": (querier_pb2.SelectHeatmapRequest, series.select_heatmap),
     }
-    return ConnectService("querier.v1.QuerierService", methods, config, runner, metrics)

@@ -54,7 +54,7 @@ class ConnectService:
     Args:
         name: with its package, as in `querier.v1.QuerierService`.
         methods: by name.
-        writes: the service stores something, so that a call is of exactly one tenant.
+        writing: the methods that store something: a call of a service that has any is of exactly one tenant.
         max_body_bytes: of a request, unpacked.
     """
 
@@ -66,7 +66,7 @@ class ConnectService:
         runner: QueryRunner,
         metrics: Metrics,
         *,
-        writes: bool = False,
+        writing: tuple[str, ...] = (),
         max_body_bytes: int = _MAX_BODY_BYTES,
     ) -> None:
         self.name = name
@@ -74,17 +74,21 @@ class ConnectService:
         self._config = config
         self._runner = runner
         self._metrics = metrics
-        self._writes = writes
+        self._writing = writing
         self._max_body_bytes = max_body_bytes
         self._budget = BodyBudget(max(16 * _MAX_BODY_BYTES, 2 * max_body_bytes))
 
     def routes(self) -> list[web.RouteDef]:
-        """Give the route of the service."""
+        """Give the route of the service; those of write_routes come first."""
         return [web.post(f"/{self.name}/{{method}}", self.call)]
+
+    def write_routes(self) -> list[web.RouteDef]:
+        """Give a route for each method that stores something."""
+        return [web.post(f"/{self.name}/{method}", self.call) for method in self._writing]
 
     async def call(self, request: web.Request) -> web.StreamResponse:
         """Answer one unary Connect call over HTTP."""
-        method = request.match_info["method"]
+        method = request.path.rpartition("/")[2]
         self.check_method(method)
         codec = codec_of(request)
         with self._budget.lease() as lease:
@@ -100,7 +104,7 @@ class ConnectService:
             RequestError: the call is refused.
         """
         self.check_method(method)
-        if self._writes:
+        if self._writing:
             tenants: tuple[str, ...] = (tenant_of(request, self._config),)
         else:
             tenants = tenants_of(request, self._config)

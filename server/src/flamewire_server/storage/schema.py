@@ -124,6 +124,32 @@ MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
             "ALTER TABLE blocks ADD COLUMN symbols_whole BIGINT NOT NULL DEFAULT 1",
         ),
     ),
+    (
+        4,
+        (
+            # What the users of a tenant have set in their pages.
+            """
+            CREATE TABLE settings (
+                tenant TEXT NOT NULL,
+                name TEXT NOT NULL,
+                value TEXT NOT NULL,
+                modified_at_ms BIGINT NOT NULL,
+                PRIMARY KEY (tenant, name)
+            )
+            """,
+            # Single profiles that somebody uploaded to look at.
+            """
+            CREATE TABLE adhoc_profiles (
+                tenant TEXT NOT NULL,
+                id TEXT NOT NULL,
+                name TEXT NOT NULL,
+                uploaded_at_ms BIGINT NOT NULL,
+                body BLOB NOT NULL,
+                PRIMARY KEY (tenant, id)
+            )
+            """,
+        ),
+    ),
 )
 
 
