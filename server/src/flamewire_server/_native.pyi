@@ -579,4 +579,3 @@ class Tree:
         """Encode as a file of speedscope, with every frame."""
     def svg(self, title: str, unit: str, max_nodes: int) -> str:
         """Draw the flame graph as SVG without script; folds like flamegraph_json."""
-
