@@ -31,6 +31,10 @@ class _Default:
         session = self.session
         return session.stop() if session is not None else True
 
+    def flush_before_end(self) -> bool:
+        session = self.session
+        return session.flush(session.options.shutdown_timeout_s) if session is not None else True
+
     def before_fork(self) -> None:
         """Let a start() on another thread come to its end, so that the child finds a whole session or none.
 
@@ -160,7 +164,9 @@ def start_with(given: Mapping[str, object], environment: Mapping[str, str]) -> S
         session = Session(resolved).start()
         _default.session = session
         if _default.hooks is None:
-            _default.hooks = ProcessHooks(stop=_default.stop, after_fork=_default.after_fork)
+            _default.hooks = ProcessHooks(
+                stop=_default.stop, flush=_default.flush_before_end, after_fork=_default.after_fork
+            )
         _default.hooks.install()
         session.coverage = _default.hooks.coverage
         return session

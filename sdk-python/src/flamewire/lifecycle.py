@@ -13,17 +13,28 @@ __all__ = ["ProcessHooks"]
 
 
 class ProcessHooks:
-    """Calls ``stop`` before the process ends and ``after_fork`` in each fork child.
+    """Calls ``stop`` before the process ends, ``flush`` before a handler of the program's for SIGTERM, and
+    ``after_fork`` in each fork child.
 
     Installed once per process and never removed: fork hooks cannot be removed, and a stop of a stopped
     session costs nothing.
     """
 
-    def __init__(self, *, stop: Callable[[], object], after_fork: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        stop: Callable[[], object],
+        flush: Callable[[], object],
+        after_fork: Callable[[], None],
+    ) -> None:
         self._stop = stop
+        self._flush = flush
         self._after_fork = after_fork
         self._installed = False
         self._in_celery = False
+        self._handing_on = False
+        """Within the program's handler; one that hands on to ours, as its predecessor, means the default."""
+        self._next_handler: Callable[[int, FrameType | None], object] | None = None
         self.coverage = ""
         """Which ends of the process are looked after, in words for the status."""
 
@@ -39,23 +50,38 @@ class ProcessHooks:
         self._catch_sigterm()
 
     def _catch_sigterm(self) -> None:
-        """Flush at a SIGTERM that would end the process at once; a handler of the host's is left alone.
+        """Push at SIGTERM, before it takes its course (SDK-022).
 
-        Only the main thread may set a handler, so a start() on another thread goes without.
+        Only the main thread may set a handler, so a start() on another thread goes without. A signal that is
+        ignored stays so, and a handler that was set in C, of which Python knows nothing, is left alone.
         """
         handler = signal.getsignal(signal.SIGTERM)
-        if handler is signal.SIG_DFL:
-            try:
-                signal.signal(signal.SIGTERM, self._on_sigterm)
-            except ValueError:
-                self.coverage = "exit, fork; not SIGTERM, because start() was not called on the main thread"
-                return
-        elif handler != self._on_sigterm:
-            self.coverage = "exit, fork; SIGTERM is in the hands of the program"
+        if handler == self._on_sigterm:
             return
-        self.coverage = "exit, fork, SIGTERM"
+        if handler is None:
+            self.coverage = "exit, fork; SIGTERM is in the hands of native code"
+            return
+        if handler is signal.SIG_IGN:
+            self.coverage = "exit, fork; SIGTERM is ignored by the program"
+            return
+        try:
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+        except ValueError:
+            self.coverage = "exit, fork; not SIGTERM, because start() was not called on the main thread"
+            return
+        self._next_handler = handler if callable(handler) else None
+        self.coverage = "exit, fork, SIGTERM" + (" before the program's handler" if callable(handler) else "")
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        if self._next_handler is not None and not self._handing_on:
+            # The program may well live on, so the session does too; what it raises is the program's affair.
+            self._handing_on = True
+            try:
+                self._flush()
+                self._next_handler(number, frame)
+            finally:
+                self._handing_on = False
+            return
         # The default action again: for a second SIGTERM at once, for this one after the flush, so that the
         # parent sees a process that was ended by the signal.
         signal.signal(number, signal.SIG_DFL)

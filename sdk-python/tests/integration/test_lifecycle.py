@@ -79,21 +79,6 @@ def test_sigterm_ends_the_process_in_time_though_the_server_hangs(any_engine: st
     assert ended.wall_s < 25, "the deadline is 0.5 s, the server hangs for 30 s"
 
 
-def test_a_handler_of_the_program_is_left_alone(push_server: PushServer, any_engine: str) -> None:
-    program = """
-    import flamewire, signal, sys, time
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
-    session = flamewire.start()
-    assert session.status().coverage == "exit, fork; SIGTERM is in the hands of the program"
-    burn(0.5)
-    print("burnt", flush=True)
-    time.sleep(60)
-    """
-    ended = run_program(program, server_url=push_server.url, engine=any_engine, sigterm_at="burnt")
-    assert (ended.code, ended.err) == (3, "")
-    assert cpu_s(push_server.pushes) == pytest.approx(0.5, rel=0.2)
-
-
 def test_a_server_that_is_not_there_does_not_hold_up_the_exit(any_engine: str) -> None:
     program = """
     import flamewire, time
