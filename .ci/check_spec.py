@@ -16,7 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "protocol" / "spec"
 SENTENCE = re.compile(r"\*\*(?P<id>(?P<area>[A-Z]{3})-\d{3})\*\* (?P<text>.+)", re.DOTALL)
-AREAS = ("ING", "FMT", "PPR", "LAB", "SPN", "SDK", "QRY")
+AREAS = ("ING", "FMT", "PPR", "LAB", "SPN", "SDK", "QRY", "OTL")
 NAMED = re.compile(rf"\b(?:{'|'.join(AREAS)})-\d{{3}}\b")
 OPTION_KEYS = {"name", "type", "default", "environment", "aliases", "flag", "text"}
 OPTION_TYPES = {"string", "integer", "number", "boolean", "string_list", "string_map"}

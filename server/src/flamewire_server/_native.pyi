@@ -26,6 +26,7 @@ __all__ = [
     "__version__",
     "compact_blocks",
     "decode_ingest",
+    "decode_otlp",
     "decode_push",
     "unpack_body",
     "verify_samples",
@@ -125,6 +126,12 @@ class ProfileBatch:
     def truncated_stacks(self) -> int:
         """Samples whose stack was deeper than max_stack_depth and lost its leaf side."""
     @property
+    def rejected(self) -> int:
+        """Profiles that were left out while others of the request are taken (OTLP only)."""
+    @property
+    def rejection(self) -> str | None:
+        """Why the first of them was left out."""
+    @property
     def decoded_bytes(self) -> int:
         """Size of the push after everything is unpacked: what a rate limit should count."""
     @property
@@ -147,6 +154,23 @@ def decode_push(body: bytes, *, encoding: str, now_ns: int, limits: Limits) -> P
 
     Raises:
         DecodeError: the push must be refused.
+    """
+
+def decode_otlp(body: bytes, *, encoding: str, is_json: bool, now_ns: int, limits: Limits) -> ProfileBatch:
+    """Decode and validate an ExportProfilesServiceRequest of OTLP profiles 1.7 to 1.11 (JSON: from 1.8).
+
+    A profile that cannot be taken is left out and counted in `rejected`, unless none of the request can be.
+    Each becomes one profile for each service that its samples name. Memory is bounded by the limits.
+
+    Args:
+        body: the HTTP body.
+        encoding: what Content-Encoding said.
+        is_json: the body is JSON, not protobuf.
+        now_ns: the server's calendar clock.
+        limits: what is accepted.
+
+    Raises:
+        DecodeError: the request must be refused.
     """
 
 def unpack_body(body: bytes, *, encoding: str, limit_bytes: int) -> bytes:

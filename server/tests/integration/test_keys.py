@@ -21,6 +21,10 @@ METHODS = (
 # Method, path, the scope that it needs.
 ENDPOINTS: list[tuple[str, str, str | None]] = [
     ("POST", PUSH, "push"),
+    ("POST", "/ingest?name=app", "push"),
+    ("POST", "/pyroscope/ingest?name=app", "push"),
+    ("POST", "/v1development/profiles", "push"),
+    ("POST", "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export", "push"),
     *(("POST", QUERIER + method, "read") for method in METHODS.split()),
     *(("GET", f"/pyroscope/{name}", "read") for name in ("render", "render-diff", "label-values")),
     *(("GET", f"/api/v1/{name}", "read") for name in ("export", "flamegraph")),

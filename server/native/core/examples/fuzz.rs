@@ -1,4 +1,4 @@
-//! Damages valid pushes, bodies of `/ingest` and blocks for as long as asked, and follows whatever survives to the end: decode, encode,
+//! Damages valid pushes, bodies of `/ingest`, exports of OTLP and blocks for as long as asked, and follows whatever survives to the end: decode, encode,
 //! write, read, draw. A panic is a failure; so is a decoded push whose block cannot be read back in full.
 //!
 //! `cargo run --release -p flamewire-core --example fuzz -- <seconds> [seed]`; run it with overflow checks on.
@@ -12,16 +12,18 @@ use std::time::{Duration, Instant};
 
 use flamewire_core::encode::{EncodedBlock, Encoder, SeriesEntry};
 use flamewire_core::encoding::Encoding;
-use flamewire_core::ingest::{self, Request};
+use flamewire_core::ingest::{self, Request, otlp};
 use flamewire_core::limits::Limits;
+use flamewire_core::push::Batch;
 use flamewire_core::push::decode_push;
 use flamewire_core::read::{Reader, TotalsQuery, TreeQuery};
-use support::{CPU, NOW_NS, Profile, Random, gzip, ingest_bodies, push_one, read_flamegraph, sample};
+use support::{CPU, NOW_NS, Profile, Random, gzip, ingest_bodies, otlp_bodies, push_one, read_flamegraph, sample};
 
 #[derive(Default)]
 struct Counts {
     pushes: u64,
     ingested: u64,
+    exported: u64,
     decoded: u64,
     blocks: u64,
     damaged_read: u64,
@@ -146,9 +148,24 @@ fn ingest_round(
         Request { format, content_type, app: "shop", labels: &[], from_ns: NOW_NS, spy_name, sample_rate_hz: 100 };
     counts.ingested += 1;
     let Ok(batch) = ingest::decode(&body, Encoding::Identity, &request, NOW_NS, &Limits::default()) else { return };
+    follow(&batch, folder, counts);
+}
+
+/// A damaged export of OTLP profiles.
+fn otlp_round(random: &mut Random, bodies: &[(bool, Vec<u8>)], folder: &Path, counts: &mut Counts) {
+    let (is_json, body) = &bodies[random.below(bodies.len() as u64) as usize];
+    let mut body = body.clone();
+    damage(random, &mut body);
+    counts.exported += 1;
+    let Ok(batch) = otlp::decode(&body, Encoding::Identity, *is_json, NOW_NS, &Limits::default()) else { return };
+    follow(&batch, folder, counts);
+}
+
+/// Encodes what was decoded, and reads it back in full.
+fn follow(batch: &Batch, folder: &Path, counts: &mut Counts) {
     counts.decoded += 1;
     let all: Vec<usize> = (0..batch.len()).collect();
-    for block in Encoder::new(1000).encode("fuzz", &[(&batch, &all)]).expect("what decodes can be encoded") {
+    for block in Encoder::new(1000).encode("fuzz", &[(batch, &all)]).expect("what decodes can be encoded") {
         counts.blocks += 1;
         let series: Vec<i64> = block.series.iter().map(SeriesEntry::fingerprint).collect();
         let Some(symbols) = &block.symbols else { continue };
@@ -165,19 +182,22 @@ fn main() {
     let folder = std::env::temp_dir().join(format!("flamewire-fuzz-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let (mut random, mut counts, bodies) = (Random::new(seed), Counts::default(), seed_bodies());
-    let ingest = ingest_bodies();
+    let (ingest, otlp) = (ingest_bodies(), otlp_bodies());
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
-        if random.chance(40) {
-            ingest_round(&mut random, &ingest, &folder, &mut counts);
-        } else {
-            round(&mut random, &bodies, &folder, &mut counts);
+        match random.below(3) {
+            0 => ingest_round(&mut random, &ingest, &folder, &mut counts),
+            1 => otlp_round(&mut random, &otlp, &folder, &mut counts),
+            _ => round(&mut random, &bodies, &folder, &mut counts),
         }
     }
     std::fs::remove_dir_all(&folder).unwrap();
     println!(
-        "{} pushes, {} bodies of /ingest, {} decoded, {} blocks, {} of them damaged",
-        counts.pushes, counts.ingested, counts.decoded, counts.blocks, counts.damaged_read
+        "{} pushes, {} bodies of /ingest, {} exports, {} decoded, {} blocks, {} of them damaged",
+        counts.pushes, counts.ingested, counts.exported, counts.decoded, counts.blocks, counts.damaged_read
     );
-    assert!(counts.damaged_read > 0 && counts.decoded < counts.pushes + counts.ingested, "both ways were taken");
+    assert!(
+        counts.damaged_read > 0 && counts.decoded < counts.pushes + counts.ingested + counts.exported,
+        "both ways were taken"
+    );
 }

@@ -54,6 +54,25 @@ impl<'a> Intake<'a> {
         self.batch
     }
 
+    /// Counts a profile that is left out while others of the request are taken.
+    pub fn reject(&mut self, reason: DecodeError) {
+        self.batch.rejected += 1;
+        self.batch.rejection.get_or_insert(reason.message);
+    }
+
+    /// Counts a pprof that was made from a part of the body: what a request unfolds into is bounded as what it unpacks
+    /// into.
+    pub fn made(&mut self, pprof: &Bytes) -> Result<(), DecodeError> {
+        self.batch.decoded_bytes += pprof.len();
+        if self.batch.decoded_bytes > self.limits.max_request_bytes.saturating_mul(2) {
+            return Err(DecodeError::exhausted(format!(
+                "the request unfolds into more than {} bytes; split it",
+                self.limits.max_request_bytes
+            )));
+        }
+        Ok(())
+    }
+
     /// Returns a part of the body, unpacked where its magic says that it is gzip or zstd.
     ///
     /// `what` names the part in a refusal.
@@ -86,6 +105,18 @@ impl<'a> Intake<'a> {
 
     /// Adds a profile. Its id is a UUID, any other text, or empty: then it never is a duplicate.
     pub fn add(&mut self, labels: &PushedLabels, pprof: &Bytes, id: &[u8]) -> Result<(), DecodeError> {
+        let made = self.parse(labels, pprof, profile_id(id)?)?;
+        self.append(vec![made]);
+        Ok(())
+    }
+
+    /// Parses a profile that is not in the batch yet.
+    pub fn parse(
+        &self,
+        labels: &PushedLabels,
+        pprof: &Bytes,
+        profile_id: [u8; 16],
+    ) -> Result<PushedProfile, DecodeError> {
         if pprof.len() > self.limits.max_profile_bytes {
             return Err(DecodeError::invalid(format!(
                 "the profile has {} bytes as pprof, the limit is {}; upload more often, or raise max_profile_bytes",
@@ -94,9 +125,10 @@ impl<'a> Intake<'a> {
             )));
         }
         let content = hash::of_bytes(pprof) as i64;
-        self.add_parsed(labels, pprof::parse(pprof, self.now_ns, self.limits)?, content, profile_id(id)?)
+        self.pushed(labels, pprof::parse(pprof, self.now_ns, self.limits)?, content, profile_id)
     }
 
+    /// Adds a profile that is parsed already.
     pub fn add_parsed(
         &mut self,
         labels: &PushedLabels,
@@ -104,11 +136,27 @@ impl<'a> Intake<'a> {
         content: i64,
         profile_id: [u8; 16],
     ) -> Result<(), DecodeError> {
+        let made = self.pushed(labels, profile, content, profile_id)?;
+        self.append(vec![made]);
+        Ok(())
+    }
+
+    /// Adds profiles that `parse` made.
+    pub fn append(&mut self, mut made: Vec<PushedProfile>) {
+        self.batch.profiles.append(&mut made);
+    }
+
+    fn pushed(
+        &self,
+        labels: &PushedLabels,
+        profile: Profile,
+        content: i64,
+        profile_id: [u8; 16],
+    ) -> Result<PushedProfile, DecodeError> {
         self.check_time(profile.time_ns)?;
         let series = split(&profile, &labels.labels, self.limits)?;
         let key = Key { series: labels.hash, profile_id, content, time_ns: profile.time_ns };
-        self.batch.profiles.push(PushedProfile { key, profile, series });
-        Ok(())
+        Ok(PushedProfile { key, profile, series })
     }
 
     fn check_time(&self, time_ns: i64) -> Result<(), DecodeError> {

@@ -38,6 +38,8 @@ pub(crate) struct PushedProfile {
 pub struct Batch {
     pub(crate) profiles: Vec<PushedProfile>,
     pub(crate) decoded_bytes: usize,
+    pub(crate) rejected: usize,
+    pub(crate) rejection: Option<String>,
 }
 
 impl Batch {
@@ -64,6 +66,16 @@ impl Batch {
     /// Samples that lost the leaf side of their stack.
     pub fn truncated_stacks(&self) -> usize {
         self.profiles.iter().map(|pushed| pushed.profile.truncated_stacks).sum()
+    }
+
+    /// Profiles that were left out of a request whose other profiles are taken.
+    pub fn rejected(&self) -> usize {
+        self.rejected
+    }
+
+    /// Why the first of them was left out.
+    pub fn rejection(&self) -> Option<&str> {
+        self.rejection.as_deref()
     }
 
     /// Bytes after everything is unpacked.

@@ -37,8 +37,10 @@ pub enum Value<'a> {
     Varint(u64),
     /// string, bytes, message, packed repeated.
     Bytes(&'a [u8]),
-    /// fixed32 or fixed64; no message of ours has one.
-    Fixed,
+    /// fixed64.
+    Fixed64(u64),
+    /// fixed32; no message of ours has one.
+    Fixed32,
 }
 
 /// Iterates over the fields of one message.
@@ -64,12 +66,12 @@ impl<'a> Fields<'a> {
         }
         let value = match (key & 7) as u8 {
             0 => Value::Varint(varint(&mut self.rest)?),
-            1 => self.take(8).map(|_| Value::Fixed)?,
+            1 => Value::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().map_err(|_| WireError::Truncated)?)),
             2 => {
                 let length = varint(&mut self.rest)?;
                 Value::Bytes(self.take(usize::try_from(length).map_err(|_| WireError::Truncated)?)?)
             }
-            5 => self.take(4).map(|_| Value::Fixed)?,
+            5 => self.take(4).map(|_| Value::Fixed32)?,
             other => return Err(WireError::WireType(other)),
         };
         Ok(Some((number as u32, value)))
@@ -127,6 +129,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Appends every integer of a repeated field, packed or not.
+    pub fn append_integers(self, number: u32, list: &mut Vec<u64>) -> Result<(), WireError> {
+        self.integers(number, |value| {
+            list.push(value);
+            Ok(())
+        })
+    }
+
     /// Calls `each` with every integer of a repeated field, packed or not.
     #[inline]
     pub fn integers<E: From<WireError>>(
@@ -142,7 +152,7 @@ impl<'a> Value<'a> {
                 }
                 Ok(())
             }
-            Self::Fixed => Err(WireError::Mismatch(number).into()),
+            Self::Fixed64(_) | Self::Fixed32 => Err(WireError::Mismatch(number).into()),
         }
     }
 }

@@ -172,6 +172,14 @@ impl ProfileBatch {
         self.0.truncated_stacks()
     }
     #[getter]
+    fn rejected(&self) -> usize {
+        self.0.rejected()
+    }
+    #[getter]
+    fn rejection(&self) -> Option<&str> {
+        self.0.rejection()
+    }
+    #[getter]
     fn decoded_bytes(&self) -> usize {
         self.0.decoded_bytes()
     }
@@ -220,6 +228,22 @@ fn decode_ingest(
     let encoding = checked_encoding(encoding)?;
     let request = ingest::Request { format, content_type, app, labels: &labels, from_ns, spy_name, sample_rate_hz };
     let decoded = py.detach(|| ingest::decode(body, encoding, &request, now_ns, &limits.0));
+    decoded.map(ProfileBatch).map_err(|error| decode_error(py, error))
+}
+
+/// Decode and validate an export of OTLP profiles.
+#[pyfunction]
+#[pyo3(signature = (body, *, encoding, is_json, now_ns, limits))]
+fn decode_otlp(
+    py: Python<'_>,
+    body: &[u8],
+    encoding: &str,
+    is_json: bool,
+    now_ns: i64,
+    limits: &Limits,
+) -> PyResult<ProfileBatch> {
+    let encoding = checked_encoding(encoding)?;
+    let decoded = py.detach(|| ingest::otlp::decode(body, encoding, is_json, now_ns, &limits.0));
     decoded.map(ProfileBatch).map_err(|error| decode_error(py, error))
 }
 
@@ -406,7 +430,7 @@ mod _native {
     #[pymodule_export]
     use super::{
         BlockError, CompactedBlock, DecodeError, EncodedBlock, Encoder, Limits, ProfileBatch, QueryStoppedError,
-        SeriesEntry, compact_blocks, decode_ingest, decode_push,
+        SeriesEntry, compact_blocks, decode_ingest, decode_otlp, decode_push,
         query::{QueryGuard, Reader, Selection, StepSelection, Tree},
         unpack_body, verify_samples, verify_symbols,
     };

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -54,20 +54,19 @@ def error_response(error: RequestError) -> web.Response:
     return response
 
 
-def codec_of(request: web.Request) -> str:
+def codec_of(request: web.Request, served: Sequence[str] = (PROTO, JSON)) -> str:
     """Tell the codec of a call from its Content-Type.
 
     Raises:
-        RequestError: 415; it is neither. (A web page cannot send either without being asked for it first, so
-            this
-            also keeps other sites' pages from calling a server on loopback.)
+        RequestError: 415; it is none of those. (A web page cannot send them without being asked for it first,
+            so this also keeps other sites' pages from calling a server on loopback.)
     """
     codec = request.content_type
-    if codec in (JSON, PROTO):
+    if codec in served:
         return codec
     raise RequestError(
         "invalid_argument",
-        f"Content-Type {codec!r} is not served here; send {PROTO} or {JSON}",
+        f"Content-Type {codec!r} is not served here; send {' or '.join(served)}",
         reason="bad_content_type",
         status=415,
     )

@@ -60,14 +60,17 @@ class PushHandlers:
                     error.status = form.refused_status
                 raise
         self._count(body, stored)
+        if left_out := decoding.left_out():
+            self._metrics.rejects.labels("otlp_profile").inc(left_out)
         return web.Response(body=decoding.reply(), content_type=form.reply_type)
 
     def _format_of(self, request: web.Request) -> Format:
         any_type = self._formats.get((request.path, None))
-        if any_type is None:
-            return self._formats[request.path, codec_of(request)]
-        refuse_foreign_page(request)
-        return any_type
+        if any_type is not None:
+            refuse_foreign_page(request)
+            return any_type
+        codecs = {name: one for (path, name), one in self._formats.items() if path == request.path and name}
+        return codecs[codec_of(request, tuple(codecs))]
 
     def _count(self, body: bytes, stored: Stored) -> None:
         metrics = self._metrics

@@ -34,10 +34,17 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """The decoding of one request, and the answer once its profiles are durable."""
+    """The decoding of one request, and the answer once its profiles are durable.
+
+    Args:
+        decode: reads the body.
+        reply: the body of the answer; asked for after `decode`.
+        left_out: how many profiles `decode` left out of a request that it took.
+    """
 
     decode: Decode
     reply: Callable[[], bytes]
+    left_out: Callable[[], int] = lambda: 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flamewire_server.ingest import push_v1, pyroscope
+from flamewire_server.ingest import otlp, push_v1, pyroscope
 from flamewire_server.ingest.format import Format
 
 __all__ = ["FORMATS"]
@@ -12,4 +12,5 @@ FORMATS: tuple[Format, ...] = (
     push_v1.JSON,
     pyroscope.INGEST,
     pyroscope.PYROSCOPE_INGEST,
+    *otlp.FORMATS,
 )

@@ -2,6 +2,7 @@
 //! Every one becomes a pprof, so that one parser validates them all. Source: protocol/spec/ingest.md.
 
 mod folded;
+pub mod otlp;
 mod pprof;
 mod repair;
 mod speedscope;

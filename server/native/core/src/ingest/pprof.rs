@@ -78,6 +78,11 @@ fn default_names() -> DisplayNames<'static> {
         .into()
 }
 
+/// The family that sample types alone tell.
+pub(super) fn family_of<'a>(types: impl Iterator<Item = &'a str> + Clone) -> String {
+    family(types, &default_names())
+}
+
 fn display_names(config: &[u8]) -> Result<DisplayNames<'_>, DecodeError> {
     let mut names = DisplayNames::new();
     let mut json = Json::new(config);

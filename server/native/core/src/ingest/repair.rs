@@ -148,7 +148,7 @@ fn put(out: &mut Vec<u8>, number: u32, value: Value<'_>) {
             put_varint(out, integer);
         }
         Value::Bytes(bytes) => put_bytes(out, number, bytes),
-        Value::Fixed => {} // a pprof has none
+        Value::Fixed64(_) | Value::Fixed32 => {} // a pprof has none
     }
 }
 

@@ -24,6 +24,7 @@ pub struct Builder<'a> {
     string_bytes: Vec<u8>,
     functions: HashMap<[u64; 4], u64>,
     locations: HashMap<Vec<u64>, u64>,
+    mappings: HashMap<[u64; 5], u64>,
     named: HashMap<Vec<u8>, u64>,
     samples: HashMap<(Vec<u64>, Labels), usize>,
     values: Vec<Vec<i64>>,
@@ -44,6 +45,7 @@ impl<'a> Builder<'a> {
             string_bytes: Vec::new(),
             functions: HashMap::new(),
             locations: HashMap::new(),
+            mappings: HashMap::new(),
             named: HashMap::new(),
             samples: HashMap::new(),
             values: Vec::new(),
@@ -92,6 +94,20 @@ impl<'a> Builder<'a> {
                 put_integer(&mut message, field, value as i64);
             }
             put_bytes(&mut self.tables, 5, &message);
+            id
+        })
+    }
+
+    /// The id of a mapping.
+    pub fn mapping(&mut self, start: u64, limit: u64, offset: u64, filename: &[u8], build_id: &[u8]) -> u64 {
+        let key = [start, limit, offset, self.string(filename), self.string(build_id)];
+        let id = self.mappings.len() as u64 + 1;
+        *self.mappings.entry(key).or_insert_with(|| {
+            let mut message = Vec::new();
+            for (field, value) in (1..).zip([id, key[0], key[1], key[2], key[3], key[4]]) {
+                put_integer(&mut message, field, value as i64);
+            }
+            put_bytes(&mut self.tables, 3, &message);
             id
         })
     }
@@ -167,6 +183,13 @@ impl<'a> Builder<'a> {
         self.samples.insert(key, self.values.len());
         self.values.push(values.to_vec());
         Ok(())
+    }
+
+    /// The pprof, with a time that was not known at the start.
+    pub fn finish_at(mut self, time_ns: i64) -> Bytes {
+        // The last of a scalar field's values counts.
+        put_integer(&mut self.head, 9, time_ns);
+        self.finish()
     }
 
     /// The pprof, uncompressed.

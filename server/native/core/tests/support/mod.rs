@@ -378,3 +378,88 @@ pub fn ingest_bodies() -> Vec<(&'static str, &'static str, &'static str, Vec<u8>
         ("speedscope", "", "", speedscope.to_vec()),
     ]
 }
+
+/// An export of one profile of one service: a stack, and samples that name it as 1.
+pub fn otlp_export(stack: &Message, samples: &[Message]) -> Vec<u8> {
+    let mut dictionary = Message::default().bytes(1, b"").bytes(2, b"").bytes(3, b"").bytes(4, b"").bytes(6, b"");
+    for text in ["", "samples", "count", "main", "app.py", "route", "/cart"] {
+        dictionary = dictionary.bytes(5, text.as_bytes());
+    }
+    let attribute = Message::default().int(1, 5).message(2, &Message::default().bytes(1, b"/cart"));
+    let link = Message::default().bytes(1, &[1; 16]).bytes(2, &[2; 8]);
+    dictionary = dictionary
+        .message(1, &Message::default().int(1, 4096).int(2, 8192).int(4, 4).packed(5, [1].into_iter()))
+        .message(2, &Message::default().int(1, 1).int(2, 5000).message(3, &Message::default().int(1, 1).int(2, 7)))
+        .message(3, &Message::default().int(1, 3).int(3, 4))
+        .message(4, &link)
+        .message(6, &attribute)
+        .bytes(7, b"")
+        .message(7, stack);
+    let mut profile = Message::default().message(1, &Message::default().int(1, 1).int(2, 2));
+    for sample in samples {
+        profile = profile.message(2, sample);
+    }
+    profile = profile.varint(3 << 3 | 1);
+    profile.0.extend(NOW_NS.to_le_bytes());
+    let service = Message::default().bytes(1, b"service.name").message(2, &Message::default().bytes(1, b"shop"));
+    let resource = Message::default()
+        .message(1, &Message::default().message(1, &service))
+        .message(2, &Message::default().message(2, &profile));
+    Message::default().message(1, &resource).message(2, &dictionary).0
+}
+
+/// One intact export in each layout of OTLP profiles, and one in JSON: (whether it is JSON, body).
+pub fn otlp_bodies() -> Vec<(bool, Vec<u8>)> {
+    let one = |value: i64| [value].into_iter();
+    let stack = Message::default().packed(1, [1, 1].into_iter());
+    let second = [
+        Message::default().int(1, 1).packed(2, one(7)).packed(3, one(1)).int(4, 1),
+        Message::default().int(1, 1).packed(2, one(2)),
+    ];
+    let fourth = [
+        Message::default().int(1, 1).packed(2, one(1)).int(3, 1).packed(4, one(7)),
+        Message::default().int(1, 1).packed(4, one(2)),
+    ];
+    let times = [
+        Message::default().int(1, 1).packed(2, one(1)).bytes(5, &[NOW_NS.to_le_bytes(), NOW_NS.to_le_bytes()].concat()),
+        Message::default().int(1, 1).bytes(5, &NOW_NS.to_le_bytes()),
+    ];
+    let ranges = [
+        Message::default().int(2, 1).packed(3, one(7)).packed(4, one(1)).int(5, 1),
+        Message::default().int(1, 1).int(2, 1).packed(3, one(2)).packed(6, one(NOW_NS)),
+    ];
+    let mut profile = Message::default().message(1, &Message::default().int(1, 1).int(2, 2));
+    for sample in &ranges {
+        profile = profile.message(2, sample);
+    }
+    let profile = profile.packed(3, [0, 0].into_iter()).int(4, NOW_NS);
+    let dictionary = Message::default()
+        .message(1, &Message::default().int(4, 1))
+        .message(2, &Message::default().message(3, &Message::default().int(2, 7)))
+        .message(3, &Message::default().int(1, 1))
+        .message(4, &Message::default().bytes(2, &[2; 8]))
+        .message(4, &Message::default().bytes(2, &[3; 8]))
+        .bytes(5, b"")
+        .bytes(5, b"samples")
+        .bytes(5, b"count")
+        .message(6, &Message::default().bytes(1, b"a").message(2, &Message::default().bytes(1, b"b")))
+        .message(6, &Message::default().bytes(1, b"c").message(2, &Message::default().bytes(1, b"d")));
+    let scope = Message::default().message(2, &profile);
+    let old = Message::default().message(1, &Message::default().message(2, &scope)).message(2, &dictionary).0;
+    let json = format!(
+        r#"{{"resourceProfiles":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"shop"}}}}]}},
+        "scopeProfiles":[{{"profiles":[{{"sampleType":{{"typeStrindex":1}},"timeUnixNano":"{NOW_NS}","samples":[
+        {{"stackIndex":1,"values":["7"],"linkIndex":1,"attributeIndices":[1]}},{{"stackIndex":1,"values":[2]}}]}}]}}]}}],
+        "dictionary":{{"stringTable":["","m\u00e4in","k"],"functionTable":[{{}},{{"nameStrindex":1}}],"locationTable":
+        [{{}},{{"lines":[{{"functionIndex":1,"line":"7"}}]}}],"stackTable":[{{}},{{"locationIndices":[1,1]}}],"linkTable":
+        [{{}},{{"traceId":"000102030405060708090a0b0c0d0e0f","spanId":"0001020304050607"}}],"attributeTable":
+        [{{}},{{"keyStrindex":2,"value":{{"boolValue":true}}}}]}}}}"#
+    );
+    vec![
+        (false, otlp_export(&stack, &second)),
+        (false, otlp_export(&stack, &fourth)),
+        (false, otlp_export(&stack, &times)),
+        (false, old),
+        (true, json.into_bytes()),
+    ]
+}
