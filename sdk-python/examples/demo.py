@@ -28,7 +28,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from flame_text import Painter, frame_tree, top_functions
+from flamewire.view.terminal import Painter
+from flamewire.view.tree import frame_tree, top_functions
 
 HERE = Path(__file__).parent
 PROFILE_TYPE = "process_cpu:cpu:nanoseconds:cpu:nanoseconds"

@@ -3,14 +3,21 @@
     FlamewireError
     ├── ConfigurationError (also ValueError)   an option cannot be used; the message says what to write
     ├── AlreadyStartedError                    start() with other options while a session runs
-    └── EngineError                            an engine cannot run here; the message says why
+    ├── EngineError                            an engine cannot run here; the message says why
+    └── ProfileFileError                       a file to be shown is no profile (the command ``view`` alone)
 
-Only ``start()`` raises them. Once it has returned, nothing of this package raises into the host program.
+Only ``start()`` raises the others. Once it has returned, nothing of this package raises into the host.
 """
 
 from __future__ import annotations
 
-__all__ = ["AlreadyStartedError", "ConfigurationError", "EngineError", "FlamewireError"]
+__all__ = [
+    "AlreadyStartedError",
+    "ConfigurationError",
+    "EngineError",
+    "FlamewireError",
+    "ProfileFileError",
+]
 
 
 class FlamewireError(Exception):
@@ -27,3 +34,7 @@ class AlreadyStartedError(FlamewireError):
 
 class EngineError(FlamewireError):
     """The engine cannot run on this interpreter, platform or process."""
+
+
+class ProfileFileError(FlamewireError):
+    """A file that is to be shown holds no profile that can be read."""

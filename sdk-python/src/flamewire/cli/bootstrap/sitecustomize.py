@@ -1,4 +1,4 @@
-"""What ``flamewire run`` puts in front of a program: starts the session, then makes way for the next."""
+"""What ``flamewire run`` and ``record`` put in front of a program: starts profiling, then makes way."""
 
 from __future__ import annotations
 
@@ -6,19 +6,35 @@ import os
 import sys
 from importlib import import_module
 
+_OWN = os.path.dirname(os.path.abspath(__file__))
+
 
 def _start() -> None:
     try:
+        if "_FLAMEWIRE_RECORD_OUT" in os.environ:
+            _leave_environment()
+            from flamewire.cli.recorder import record_this_process
+
+            record_this_process(os.environ)
+            return
         import flamewire
 
         flamewire.start()
     except Exception as error:  # noqa: BLE001 - the program must run, whatever profiling does
-        print(f"flamewire run: this process is not profiled: {error!r}", file=sys.stderr)
+        print(f"flamewire: this process is not profiled: {error!r}", file=sys.stderr)
+
+
+def _leave_environment() -> None:
+    """What this process starts is not to be recorded, and not to have a session either."""
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    kept = [entry for entry in entries if entry and os.path.abspath(entry) != _OWN]
+    os.environ.pop("PYTHONPATH", None)
+    if kept:
+        os.environ["PYTHONPATH"] = os.pathsep.join(kept)
 
 
 def _yield_to_the_next() -> None:
-    own = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != own]
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != _OWN]
     ours = sys.modules.pop("sitecustomize", None)
     try:
         import_module("sitecustomize")
