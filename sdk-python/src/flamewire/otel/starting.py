@@ -12,6 +12,7 @@ from opentelemetry import trace
 from flamewire.config import RESOURCE_TAGS, RESOURCE_VARIABLE, SETTINGS
 from flamewire.default import start_with
 from flamewire.errors import ConfigurationError
+from flamewire.otel.metrics import publish_metrics
 from flamewire.otel.processor import FlamewireSpanProcessor
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ _SERVICE_VARIABLE: Final = "OTEL_SERVICE_NAME"
 def start(
     provider: trace.TracerProvider | None = None, *, trace_id: bool = False, **options: object
 ) -> Session:
-    """Start profiling, and label samples with the spans of a tracer provider.
+    """Start profiling, label samples with spans, and offer what is counted to the global meter provider.
 
     The service's name, version and environment come from the provider's resource where neither an option nor
     a ``FLAMEWIRE_*`` or ``PYROSCOPE_*`` variable says otherwise.
 
     Args:
-        provider: default the global one, which has to be set before.
+        provider: the tracer provider; default the global one, which has to be set before.
         trace_id: let samples carry the id of the trace too; for a flamewire server.
         options: those of ``flamewire.start()``.
 
@@ -55,6 +56,7 @@ def start(
     session = start_with(options, resource_environment(getattr(chosen, "resource", None), os.environ))
     if session.running:
         follow_provider(chosen, trace_id=trace_id)
+        publish_metrics()
     return session
 
 
