@@ -292,8 +292,8 @@ def sdk(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel-server"])
 def server(session: nox.Session) -> None:
-    """Test the server: its Python, its API, kill -9, and its Rust core."""
-    need(session, "strace")
+    """Test the server: its Python, its API, kill -9, its proxy, and its Rust core."""
+    need(session, "strace", "nginx")
     install(session, "server", wheels=(SERVER,))
     pytest(session, str(SERVER / "tests"), f"--ignore={SERVER / 'tests' / 'e2e'}")
     cargo(session, "test", "--quiet", "--release", "--locked")

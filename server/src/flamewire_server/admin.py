@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from flamewire_server._native import BlockError, verify_samples, verify_symbols
+from flamewire_server.audit import audit
 from flamewire_server.compaction.compactor import Compactor
 from flamewire_server.compaction.plan import merge_all
 from flamewire_server.errors import FlamewireError
@@ -40,7 +41,9 @@ def run_admin(arguments: Sequence[str]) -> int:
         return 2
     try:
         with _opened(options.data) as (store, catalog):
-            return verb(store, catalog, options)
+            status = verb(store, catalog, options)
+            audit(options.data, f"admin {options.verb}", status=status)
+            return status
     except (BlockError, FlamewireError, OSError) as error:
         sys.stderr.write(f"flamewire-server: {error}\n")
         return 1

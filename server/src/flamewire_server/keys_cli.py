@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from flamewire_server.audit import audit
 from flamewire_server.auth import KEYS_FILE, SCOPES, add_key, read_keys, remove_key
 from flamewire_server.model.tenant import ANONYMOUS
 
@@ -39,11 +40,13 @@ def run_keys(options: argparse.Namespace, data_dir: Path) -> int:
     if options.verb == "add":
         scopes = [scope for scope in SCOPES if scope in options.scope]
         key, text = add_key(path, tenant=options.tenant, scopes=scopes, name=options.name)
+        audit(data_dir, "keys add", key=key.id, tenant=key.tenant, scopes=scopes, name=options.name)
         sys.stderr.write(f"key {key.id} of tenant {key.tenant}: {', '.join(scopes)}; it is shown only now\n")
         sys.stdout.write(text + "\n")
         return 0
     if options.verb == "remove":
         if remove_key(path, options.id):
+            audit(data_dir, "keys remove", key=options.id)
             return 0
         sys.stderr.write(f"flamewire-server: there is no key {options.id} in {path}\n")
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -16,6 +17,8 @@ from flamewire_server.metrics import Metrics
 
 __all__ = ["is_allowed_host", "make_middleware"]
 
+# An address of IPv6 in brackets, or a name; then maybe a port.
+_HOST = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::\d+)?")
 _log = EventLog(__name__)
 
 
@@ -28,8 +31,10 @@ def is_allowed_host(host: str, allowed: Sequence[str]) -> bool:
     """
     if not host:
         return True
-    name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-    name = name.lower().rstrip(".")
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return False
+    name = (match[1] or match[2]).lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost") or name in allowed:
         return True
     try:
@@ -57,6 +62,7 @@ def make_middleware(
                     " or an address, or add the name to server.allowed_hosts",
                     reason="bad_host",
                 )
+            _refuse_foreign_reader(request)
             if access is not None:
                 access.check(request)
             return await handler(request)
@@ -89,3 +95,19 @@ def make_middleware(
             )
 
     return middleware
+
+
+def _refuse_foreign_reader(request: web.Request) -> None:
+    """Refuse what a page of another site embeds or fetches; a link that somebody follows is no such thing.
+
+    The page could not read the answer, for no CORS header is ever sent. But a browser would send the
+    password of Basic along, and the server would do the work.
+
+    Raises:
+        RequestError: 403.
+    """
+    headers = request.headers
+    if headers.get("Sec-Fetch-Site") == "cross-site" and headers.get("Sec-Fetch-Mode") != "navigate":
+        raise RequestError(
+            "permission_denied", "pages of other sites may not ask this server", reason="foreign_page"
+        )

@@ -16,7 +16,7 @@ from flamewire_server.query.steps import Steps
 from flamewire_server.storage.catalog import Catalog, Series
 from flamewire_server.storage.local_store import LocalStore
 
-__all__ = ["BlockFinder", "Found", "TotalBytes", "group_series"]
+__all__ = ["BlockFinder", "Found", "Grouping", "TotalBytes", "group_series"]
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -149,11 +149,22 @@ class BlockFinder:
         return Found(tenant, series, samples, totals, symbols, selection.guard)
 
 
-def group_series(found: Sequence[Found], group_by: Sequence[str]) -> tuple[list[list[int]], list[Labels]]:
-    """Give each series of each tenant the index of its group, and each group its labels."""
-    indices: dict[Labels, int] = {}
-    groups = [
-        [indices.setdefault(one.labels.project(group_by), len(indices)) for one in tenant.series]
-        for tenant in found
-    ]
-    return groups, list(indices)
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """The groups of one tenant's series."""
+
+    # Of each series, counted among this tenant's groups.
+    of_series: list[int]
+    # Of each of these groups, its number among the groups of all tenants.
+    numbers: list[int]
+
+
+def group_series(found: Sequence[Found], group_by: Sequence[str]) -> tuple[list[Grouping], list[Labels]]:
+    """Give each tenant's series their groups, and each group of all tenants its labels."""
+    numbers: dict[Labels, int] = {}
+    groupings = []
+    for tenant in found:
+        own: dict[Labels, int] = {}
+        of_series = [own.setdefault(one.labels.project(group_by), len(own)) for one in tenant.series]
+        groupings.append(Grouping(of_series, [numbers.setdefault(labels, len(numbers)) for labels in own]))
+    return groupings, list(numbers)

@@ -60,12 +60,13 @@ class HeatmapQueries:
         groups, labels = group_series(found, query.group_by)
         values: list[list[tuple[int, int]]] = [[] for _ in labels]
         parts = []
-        for one, of_series in zip(found, groups, strict=True):
+        for one, grouping in zip(found, groups, strict=True):
             # Totals files know no spans.
             files = one.samples if query.by_span else one.totals
-            rows = one.step_rows(self._reader, steps, of_series, ALL_SAMPLES)
-            parts.append((one, files, rows))
-            for group, points in enumerate(self._reader.values(files, rows, by_span=query.by_span)):
+            rows = one.step_rows(self._reader, steps, grouping.of_series, ALL_SAMPLES)
+            parts.append((one, files, rows, grouping.numbers))
+            of_groups = self._reader.values(files, rows, by_span=query.by_span)
+            for group, points in zip(grouping.numbers, of_groups, strict=True):
                 values[group] += points
         kept = [group for group in range(len(labels)) if values[group]]
         if query.limit > 0:
@@ -79,10 +80,10 @@ class HeatmapQueries:
         exemplars: dict[int, dict[int, list[Exemplar]]] = {}
         if query.with_exemplars:
             cells = (float(lowest), width, HEATMAP_BUCKETS)
-            for one, files, rows in parts:
+            for one, files, rows, numbers in parts:
                 labels_of = {series.fingerprint: series.labels for series in one.series}
                 natives = self._reader.exemplars(files, rows, by_span=query.by_span, cells=cells)
-                for group, of_group in enumerate(natives):
+                for group, of_group in zip(numbers, natives, strict=True):
                     for native in of_group:
                         of_step = exemplars.setdefault(group, {}).setdefault(steps.edge_ms(native[0]), [])
                         of_step.append(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flamewire_server._native import Reader
-from flamewire_server.query.blocks import BlockFinder, Found, group_series
+from flamewire_server.query.blocks import BlockFinder, Found, Grouping, group_series
 from flamewire_server.query.exemplars import Exemplar, read_exemplar
 from flamewire_server.query.sample_filter import ALL_SAMPLES, SampleFilter
 from flamewire_server.query.selection import ProfileSelection
@@ -65,10 +65,11 @@ class TimeSeriesQueries:
         found = self._finder.find(selection, steps.time_range)
         groups, labels = group_series(found, query.group_by)
         sums: list[_Sums] = [{} for _ in labels]
-        for one, of_series in zip(found, groups, strict=True):
-            rows = one.step_rows(self._reader, steps, of_series, samples_taken)
+        for one, grouping in zip(found, groups, strict=True):
+            rows = one.step_rows(self._reader, steps, grouping.of_series, samples_taken)
             files = _files(one, samples_taken)
-            for group, points in enumerate(self._reader.totals(files, rows, count_profiles=query.average)):
+            totals = self._reader.totals(files, rows, count_profiles=query.average)
+            for group, points in zip(grouping.numbers, totals, strict=True):
                 for step, total, profiles in points:
                     before = sums[group].get(step, (0, 0))
                     sums[group][step] = (before[0] + total, before[1] + profiles)
@@ -92,7 +93,7 @@ class TimeSeriesQueries:
     def _exemplars(
         self,
         found: Sequence[Found],
-        groups: Sequence[Sequence[int]],
+        groups: Sequence[Grouping],
         steps: Steps,
         query: TimeSeriesQuery,
         samples_taken: SampleFilter,
@@ -102,11 +103,12 @@ class TimeSeriesQueries:
         by_span = query.exemplars_by_span
         if by_span is None:
             return result
-        for one, of_series in zip(found, groups, strict=True):
-            rows = one.step_rows(self._reader, steps, of_series, samples_taken)
+        for one, grouping in zip(found, groups, strict=True):
+            rows = one.step_rows(self._reader, steps, grouping.of_series, samples_taken)
             labels_of = {series.fingerprint: series.labels for series in one.series}
             files = one.samples if by_span else _files(one, samples_taken)
-            for group, exemplars in enumerate(self._reader.exemplars(files, rows, by_span=by_span)):
+            found_here = self._reader.exemplars(files, rows, by_span=by_span)
+            for group, exemplars in zip(grouping.numbers, found_here, strict=True):
                 for exemplar in exemplars:
                     of_step = result.setdefault(group, {}).setdefault(steps.edge_ms(exemplar[0]), [])
                     of_step.append(read_exemplar(exemplar, labels_of, query.group_by, by_span=by_span))
