@@ -81,6 +81,7 @@ def start(
     tags: Mapping[str, object] | None = None,
     profile_types: Iterable[str] | None = None,
     engine: str | None = None,
+    export_protocol: str | None = None,
     tenant_id: str | None = None,
     auth_token: str | None = None,
     basic_auth_user: str | None = None,
@@ -115,6 +116,7 @@ def start(
         tags: labels of every profile, name -> value; values are turned into strings.
         profile_types: what to profile, "cpu", "wall" or both; default ("cpu",).
         engine: "native", "python", or "auto" (default), which takes the first that runs here.
+        export_protocol: "push" (default), "otlp" (OpenTelemetry's profiles), or "none": for pulls only.
         tenant_id: sent as X-Scope-OrgID.
         auth_token: sent as bearer token.
         basic_auth_user: user name, together with a password.

@@ -300,7 +300,8 @@ class Session:
         try:
             for window in end_windows():
                 self._windows += 1
-                exporter.submit(window)
+                if self.options.export_protocol != "none":
+                    exporter.submit(window)
         except Exception as error:  # noqa: BLE001 - thread root: a lost window must not end the session
             warn("window", "a window was lost: %r", error)
             exporter.lose(DropReason.FAILED)

@@ -26,7 +26,7 @@ def _is_there(*names: str) -> bool:
 
 
 if sys.version_info[:2] != (3, 12) or not _is_there(
-    "trustme", "opentelemetry.instrumentation.requests", "flamewire._native"
+    "trustme", "opentelemetry.proto", "opentelemetry.instrumentation.requests", "flamewire._native"
 ):
     collect_ignore_glob = ["test_*.py"]
 

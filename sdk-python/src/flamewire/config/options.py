@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
-__all__ = ["ENGINES", "PROFILE_TYPES", "Options"]
+__all__ = ["ENGINES", "PROFILE_TYPES", "PROTOCOLS", "Options"]
 
 PROFILE_TYPES: Final = ("cpu", "wall")
 ENGINES: Final = ("auto", "native", "python")
+PROTOCOLS: Final = ("push", "otlp", "none")
 
 EngineChoice = Literal["auto", "native", "python"]
+ProtocolChoice = Literal["push", "otlp", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class Options:
     tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     profile_types: tuple[str, ...] = ("cpu",)
     engine: EngineChoice = "auto"
+    export_protocol: ProtocolChoice = "push"
     tenant_id: str | None = None
     auth_token: str | None = field(default=None, repr=False)
     basic_auth_user: str | None = None

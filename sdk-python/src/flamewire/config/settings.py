@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from flamewire.config import checks
-from flamewire.config.options import ENGINES
+from flamewire.config.options import ENGINES, PROTOCOLS
 from flamewire.config.readers import (
     read_flag,
     read_integer,
@@ -50,6 +50,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("tags", checks.tags, read_pairs, ("PYROSCOPE_LABELS",)),
     Setting("profile_types", checks.profile_types, read_list),
     Setting("engine", checks.choice(ENGINES), str),
+    Setting("export_protocol", checks.choice(PROTOCOLS), str),
     Setting("tenant_id", checks.header_text, str, ("PYROSCOPE_TENANT_ID",)),
     Setting("auth_token", checks.header_text, str, ("PYROSCOPE_AUTH_TOKEN",)),
     Setting("basic_auth_user", checks.text, str, ("PYROSCOPE_BASIC_AUTH_USER",)),

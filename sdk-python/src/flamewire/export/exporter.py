@@ -310,7 +310,7 @@ class Exporter:
             self._retry(uploads, None, hopeless=self._closing_until_s is not None and not answer.connected)
             return
         self._last_push = LastPush(answer.status, answer.words, self._wall())
-        if 200 <= answer.status < 300:
+        if 200 <= answer.status < 300 and not answer.refusal:
             self._succeed(uploads)
         elif answer.status in _RETRIED_4XX or (answer.status >= 500 and answer.status not in _FINAL_5XX):
             if not self._pacing.is_open:

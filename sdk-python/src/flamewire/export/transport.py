@@ -36,6 +36,8 @@ class Answer:
     status: int
     words: str
     retry_after_s: float | None = None
+    refusal: str = ""
+    """Why a server that answered with success has not taken all."""
 
 
 class TransportError(Exception):
@@ -73,7 +75,8 @@ class RequestsTransport:
 
         self._requests = requests
         self._options = options
-        self._url = options.server_url + wire_of(options).path
+        self._wire = wire_of(options)
+        self._url = options.server_url + self._wire.path
         self._unsaid = _secrets(options)
         self._session = open_session(options)
 
@@ -89,7 +92,8 @@ class RequestsTransport:
             ):
                 text = response.raw.read(_MAX_ANSWER_BYTES, decode_content=True)
                 answer = _answer(response, text)
-                return replace(answer, words=self._without_secrets(answer.words))
+                refusal = self._wire.refusal(text) if answer.status < 300 else ""
+                return replace(answer, words=self._without_secrets(refusal or answer.words), refusal=refusal)
         except requests.exceptions.ConnectTimeout as error:
             raise self._error(error, "no connection in time", connected=False) from error
         except requests.exceptions.Timeout as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from flamewire.export.envelope import push_request, series_labels
@@ -26,6 +27,9 @@ class Wire(Protocol):
     def encode(self, options: Options, window: Window, profile_id: uuid.UUID) -> bytes:
         """Return the body, not compressed."""
 
+    def refusal(self, answer: bytes) -> str:
+        """Return why a server that answered with success has not taken all, "" where it has."""
+
 
 class PushWire:
     """push.v1 over Connect (ING-001): what flamewire, Grafana Pyroscope and Alloy take.
@@ -41,10 +45,16 @@ class PushWire:
         """Return a PushRequest with one series that holds one profile."""
         return push_request(series_labels(options, window.profile_type), window.pprof, str(profile_id))
 
+    def refusal(self, answer: bytes) -> str:
+        """Return "": this wire takes all or none (ING-011)."""
+        return ""
 
-_PUSH: Final = PushWire()
+
+_WIRES: Final = {"push": "flamewire.export.wires:PushWire", "otlp": "flamewire.export.otlp:OtlpWire"}
 
 
 def wire_of(options: Options) -> Wire:
-    """Return the wire that the options ask for."""
-    return _PUSH
+    """Return the wire that the options ask for; where nothing is exported, any will do."""
+    module_name, _, class_name = _WIRES.get(options.export_protocol, _WIRES["push"]).partition(":")
+    wire: Wire = getattr(import_module(module_name), class_name)()
+    return wire
