@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from sdk_support.programs import BURN
+from sdk_support.programs import BURN, PATIENT
 from sdk_support.push_server import PushServer
 
 from flamewire.cli.main import main
 
 
 def flamewire(
-    *arguments: str, cwd: Path, timeout_s: float = 120, **environment: str
+    *arguments: str, cwd: Path, timeout_s: float = 600, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     clean = {
         name: value
@@ -24,7 +24,7 @@ def flamewire(
     }
     return subprocess.run(
         [sys.executable, "-m", "flamewire", *arguments],
-        cwd=cwd, env={**clean, **environment}, capture_output=True, text=True, timeout=timeout_s,
+        cwd=cwd, env={**clean, **PATIENT, **environment}, capture_output=True, text=True, timeout=timeout_s,
     )  # fmt: skip
 
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from sdk_support.programs import BURN
+from sdk_support.programs import BURN, PATIENT
 from sdk_support.push_server import PushServer
 
-DEADLINE_S = 60.0
-REQUESTS, BURN_S = 10, 0.1
+DEADLINE_S = 300.0
+REQUESTS, BURN_S = 15, 0.1
 
 WSGI = """
 import os
@@ -72,7 +72,7 @@ def started(command: list[str], folder: Path, push_server: PushServer) -> Iterat
     process = subprocess.Popen(
         [sys.executable, "-m", *command],
         cwd=folder,
-        env={**clean, "FLAMEWIRE_SERVER_URL": push_server.url, "FLAMEWIRE_SERVICE_NAME": "web"},
+        env={**clean, "FLAMEWIRE_SERVER_URL": push_server.url, "FLAMEWIRE_SERVICE_NAME": "web", **PATIENT},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -135,5 +135,6 @@ def test_the_work_of_all_workers_arrives(
         workers = ask(running)
     pushes = push_server.pushes
     burnt_ns = sum(push.profile.cpu_of("burn") for push in pushes)
-    assert burnt_ns == pytest.approx(REQUESTS * BURN_S * 1e9, rel=0.1), (workers, "".join(running.lines))
+    # n is 75 to 150: 4.5 sigmas of a share of 97 %, where the rest is the server's own, are 7 to 10.
+    assert burnt_ns == pytest.approx(REQUESTS * BURN_S * 1e9, rel=0.15), (workers, "".join(running.lines))
     assert {push.labels["service_name"] for push in pushes} == {"web"}

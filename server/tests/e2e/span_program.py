@@ -75,6 +75,7 @@ def main(server_url: str, service: str) -> None:
         of_parent_s = burn(work_of_parent, 1.0)
         with tracer.start_as_current_span("child") as child:
             of_child_s = burn(work_of_child, 1.0)
+    burnt_s = time.process_time()
     session.stop()
     spans = {
         "a": a,
@@ -82,7 +83,9 @@ def main(server_url: str, service: str) -> None:
         "parent": said(parent, of_parent_s + of_child_s),
         "child": said(child, of_child_s),
     }
-    print(json.dumps({"engine": session.status().engine, "spans": spans}))
+    status = session.status()
+    apart_s = burnt_s / status.samples_gathered
+    print(json.dumps({"engine": status.engine, "sample_s": apart_s, "spans": spans}))
 
 
 if __name__ == "__main__":

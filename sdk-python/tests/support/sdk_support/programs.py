@@ -11,7 +11,10 @@ import textwrap
 import time
 from dataclasses import dataclass
 
-DEADLINE_S = 180.0
+DEADLINE_S = 900.0
+
+PATIENT = {"FLAMEWIRE_SHUTDOWN_TIMEOUT_S": "60"}
+"""For programs that end on a busy machine: users give up the last push after two seconds, tests must not."""
 
 BURN = """
 import time
@@ -53,6 +56,7 @@ def run_program(
             "FLAMEWIRE_SERVER_URL": server_url,
             "FLAMEWIRE_ENGINE": engine,
             "FLAMEWIRE_SERVICE_NAME": "program",
+            **PATIENT,
             **environment,
         },
         stdout=subprocess.PIPE,

@@ -17,7 +17,8 @@ from typing import Any
 
 from sdk_support.pprof_reader import Push, read_push
 
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
+HANG_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class PushServer:
         if reply.delay_s:
             self._closing.wait(reply.delay_s)
         if reply.hang:
-            self._closing.wait(DEADLINE_S)
+            self._closing.wait(HANG_S)
             handler.close_connection = True
             return
         if reply.reset:

@@ -15,7 +15,26 @@ from flamewire.engines.python import PythonEngine
 from flamewire.engines.thread_clocks import ThreadClocks
 from flamewire.threads import SdkThread
 
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
+
+
+class Ticks:
+    """Lets a thread wait, where it is, for two more ticks: then all that it burnt is charged to that place.
+
+    What a thread burns after its last tick would be (unattributed), and how much that is on a busy machine
+    nobody knows.
+    """
+
+    engine: PythonEngine
+
+    def wait(self) -> None:
+        seen, end = self.engine._ticks, time.monotonic() + DEADLINE_S
+        while self.engine._ticks < seen + 2:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+
+
+TICKS = Ticks()
 
 
 def burn(cpu_s: float) -> None:
@@ -23,6 +42,7 @@ def burn(cpu_s: float) -> None:
     while time.thread_time() < end:
         for _ in range(1000):
             pass
+    TICKS.wait()
 
 
 def burn_other(cpu_s: float) -> None:
@@ -31,15 +51,15 @@ def burn_other(cpu_s: float) -> None:
 
 def run_engine(work: list[threading.Thread], **given: object) -> tuple[PythonEngine, Profile, int]:
     """Run the threads under the engine; returns it, its one window, and the CPU that the process spent."""
-    engine = PythonEngine()
+    engine = TICKS.engine = PythonEngine()
     before_ns = time.process_time_ns()
     engine.start(resolve({"service_name": "x", **given}, {}, "x").options)
     for thread in work:
         thread.start()
     for thread in work:
         thread.join(DEADLINE_S)
-    (window,) = engine.stop()
     spent_ns = time.process_time_ns() - before_ns
+    (window,) = engine.stop()
     profile = read_profile(window.pprof)
     assert (profile.time_unix_ns, profile.duration_ns) == (window.start_unix_ns, window.duration_ns)
     return engine, profile, spent_ns
@@ -51,12 +71,11 @@ def test_cpu_goes_to_the_functions_that_spent_it_and_the_total_is_the_process_s(
         threading.Thread(target=burn_other, args=(0.3,)),
         threading.Thread(target=time.sleep, args=(0.3,)),
     ]
-    _, profile, spent_ns = run_engine(threads)
+    engine, profile, spent_ns = run_engine(threads)
     assert profile.sample_types == (("cpu", "nanoseconds"),)
-    # The CPU of the last reading before a thread ends is in (unattributed): up to a tick each.
-    assert profile.cpu_of("burn") == pytest.approx(0.9e9, abs=0.25e9)
-    assert profile.cpu_of("burn_other") == pytest.approx(0.3e9, abs=0.15e9)
-    assert profile.total == pytest.approx(spent_ns, rel=0.05)
+    assert profile.cpu_of("burn") == pytest.approx(0.9e9, abs=0.1e9)
+    assert profile.cpu_of("burn_other") == pytest.approx(0.3e9, abs=0.1e9)
+    assert profile.total + engine.stats().own_cpu_ns == pytest.approx(spent_ns, rel=0.1)
     assert profile.cpu_of("sleep") == 0
 
 
@@ -67,9 +86,10 @@ def test_cpu_spent_without_the_interpreter_lock_is_seen() -> None:
         end = time.thread_time() + 0.5
         while time.thread_time() < end:
             hashlib.sha256(block)
+        TICKS.wait()
 
     _, profile, _ = run_engine([threading.Thread(target=digest)])
-    assert profile.cpu_of(digest.__qualname__) == pytest.approx(0.5e9, abs=0.15e9)
+    assert profile.cpu_of(digest.__qualname__) == pytest.approx(0.5e9, abs=0.1e9)
 
 
 def test_stacks_are_leaf_first_with_lines_and_cut_at_the_depth() -> None:
@@ -92,7 +112,7 @@ def test_the_sdks_own_threads_are_left_out_and_counted() -> None:
         [SdkThread("test", lambda: burn(0.5)), threading.Thread(target=burn_other, args=(0.2,))]
     )
     own_ns = engine.stats().own_cpu_ns
-    # A thread's last reading is up to a tick before its end.
+    # The engine's own thread is among them.
     assert own_ns == pytest.approx(0.5e9, abs=0.15e9)
     assert profile.total + own_ns == pytest.approx(spent_ns, rel=0.1)
     assert profile.cpu_of("run") == 0
@@ -106,12 +126,11 @@ def test_a_second_stop_returns_nothing() -> None:
 
 def test_ticks_that_cost_too_much_are_taken_less_often() -> None:
     engine = PythonEngine()
-    engine.start(resolve({"service_name": "x", "sample_rate_hz": 1000}, {}, "x").options)
+    engine._rate_hz = 1000
     engine._tick_cost_s = 0.002
     assert engine._interval_s() == pytest.approx(0.2)
     engine._tick_cost_s = 50.0
     assert engine._interval_s() == 1.0
-    engine.stop()
 
 
 def test_the_clock_of_a_thread_that_ended_is_forgotten() -> None:
