@@ -49,7 +49,7 @@ static PyObject *unsupported(PyObject *module, PyObject *unused) {
     (void)unused;
     const char *why = fw_layout_init();
     if (why == NULL) {
-        Py_RETURN_NONE;
+        return Py_NewRef(Py_None);
     }
     return PyUnicode_FromString(why);
 }
@@ -222,7 +222,7 @@ static PyObject *finished(enum fw_kind kind, fw_window *window, uint64_t duratio
     size_t length = 0;
     uint64_t start_ns = 0, samples = 0;
     if (window == NULL) {
-        Py_RETURN_NONE;
+        return Py_NewRef(Py_None);
     }
     bool empty = window->count == 0;
     Py_BEGIN_ALLOW_THREADS
@@ -236,7 +236,7 @@ static PyObject *finished(enum fw_kind kind, fw_window *window, uint64_t duratio
     pthread_mutex_unlock(&fw.reader_lock);
     Py_END_ALLOW_THREADS
     if (empty) {
-        Py_RETURN_NONE;
+        return Py_NewRef(Py_None);
     }
     if (bytes == NULL) {
         return PyErr_NoMemory();
@@ -333,7 +333,7 @@ static PyObject *exclude_thread(PyObject *module, PyObject *args) {
         fw_attach(is_caller ? fw_gettid() : tid, is_caller, 0, true);
         Py_END_ALLOW_THREADS
     }
-    Py_RETURN_NONE;
+    return Py_NewRef(Py_None);
 }
 
 typedef struct {

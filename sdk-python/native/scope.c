@@ -374,7 +374,7 @@ static bool has_ended(PyObject *self) { return atomic_load(&((fw_scope *)self)->
 static PyObject *scope_end(PyObject *self, PyObject *unused) {
     (void)unused;
     atomic_store(&((fw_scope *)self)->labels->span_owner->ended, 1);
-    Py_RETURN_NONE;
+    return Py_NewRef(Py_None);
 }
 
 static PyObject *scope_rename(PyObject *self, PyObject *value) {
@@ -397,7 +397,7 @@ static PyObject *scope_rename(PyObject *self, PyObject *value) {
     if (before != NULL) {
         fw_labels_retire(before);
     }
-    Py_RETURN_NONE;
+    return Py_NewRef(Py_None);
 }
 
 /* SAFETY: with the GIL, which a rename needs too, so the name does not retire meanwhile. */

@@ -221,7 +221,7 @@ static PyObject *tags_exit(PyObject *op, PyObject *const *args, Py_ssize_t count
         PyErr_Clear();                 /* left in a context that it was not entered in: nothing to take back */
     }
     Py_XDECREF(current);
-    Py_RETURN_FALSE;
+    return Py_NewRef(Py_False);
 }
 
 /* As a decorator: flamewire.scope.decorate(self, function) tells functions, coroutines and generators apart. */

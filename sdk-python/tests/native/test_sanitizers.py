@@ -50,6 +50,12 @@ def package_with(core: Path, folder: Path) -> None:
     shutil.copy(core, package / "_native.abi3.so")
 
 
+def test_no_reference_count_depends_on_the_headers_that_it_was_built_with() -> None:
+    """Py_RETURN_NONE of 3.12 and later takes no reference, None being immortal; on 3.11 it would die."""
+    for source in sorted(NATIVE.glob("*.c")):
+        assert "Py_RETURN_" not in source.read_text(), source.name
+
+
 @needs_compiler
 def test_compiles_without_a_warning(tmp_path: Path) -> None:
     compile_core(tmp_path / "_native.abi3.so")
