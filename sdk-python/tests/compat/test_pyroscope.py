@@ -97,6 +97,81 @@ assert pyroscope.shutdown() is True
         assert cpu_of(push_server, "burn", **labels) > 0.2e9, labels
 
 
+def test_a_program_with_every_documented_option_runs(push_server: PushServer, engine: str) -> None:
+    """Wall-clock time comes as a profile type of its own, beside the CPU that dashboards ask for."""
+    source = """
+import logging
+from flamewire.compat import pyroscope
+logging.basicConfig(level=logging.DEBUG)
+pyroscope.configure(
+    application_name="my.python.app", server_address="{url}", sample_rate=100, oncpu=False, gil_only=False,
+    enable_logging=True, report_pid=True, report_thread_id=True, report_thread_name=True,
+    tags={{"region": f'{{os.getenv("REGION")}}', "instance": 7}}, tenant_id="team",
+    http_headers={{"X-Team": "shop"}}, basic_auth_username="user", basic_auth_password="secret",
+    mem_enabled=True, upload_interval=5, line_no=pyroscope.LineNo.First,
+)
+burn(0.5)
+time.sleep(0.5)
+pyroscope.shutdown()
+"""
+    run(source, push_server, engine)
+    assert cpu_of(push_server, "burn", service_name="my.python.app", region="eu", instance="7") > 0.4e9
+    assert {request.headers["X-Scope-OrgID"] for request in push_server.requests} == {"team"}
+    assert {request.headers["X-Team"] for request in push_server.requests} == {"shop"}
+    assert all(request.headers["Authorization"].startswith("Basic ") for request in push_server.requests)
+    names = {push.labels["__name__"] for push in push_server.pushes}
+    assert names == ({"process_cpu", "wall"} if engine == "native" else {"process_cpu"})
+
+
+@pytest.mark.skipif(not NATIVE, reason="built without the native core")
+def test_the_ride_sharing_example_tags_by_what_functions_are_told(push_server: PushServer) -> None:
+    """Tags around a call in each handler, and again within what they share."""
+    source = """
+def find_nearest_vehicle(seconds, vehicle):
+    with pyroscope.tag_wrapper({{ "vehicle": vehicle }}):
+        burn(seconds)
+        if vehicle == "car":
+            with pyroscope.tag_wrapper({{ "region": "inner" }}):
+                burn(0.2)
+
+for vehicle, seconds in (("bike", 0.2), ("scooter", 0.4), ("car", 0.6)):
+    find_nearest_vehicle(seconds, vehicle)
+pyroscope.shutdown()
+"""
+    run(QUICKSTART + source, push_server, "native")
+    for vehicle, seconds in (("bike", 0.2), ("scooter", 0.4), ("car", 0.8)):
+        assert cpu_of(push_server, "burn", vehicle=vehicle) == pytest.approx(seconds * 1e9, rel=0.25)
+    assert cpu_of(push_server, "burn", vehicle="car", region="inner") == pytest.approx(0.2e9, rel=0.25)
+
+
+@pytest.mark.skipif(
+    not NATIVE or importlib.util.find_spec("opentelemetry") is None,
+    reason="no OpenTelemetry, or no native core",
+)
+def test_the_opentelemetry_example_links_samples_to_spans(push_server: PushServer) -> None:
+    source = """
+from flamewire.compat.pyroscope.otel import PyroscopeSpanProcessor, PROFILE_ID_SPAN_ATTRIBUTE_KEY
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+provider = TracerProvider()
+provider.add_span_processor(PyroscopeSpanProcessor())
+trace.set_tracer_provider(provider)
+with trace.get_tracer("rides").start_as_current_span("order") as span:
+    burn(0.4)
+    own = format(span.context.span_id, "016x")
+    assert span.attributes[PROFILE_ID_SPAN_ATTRIBUTE_KEY] == own
+burn(0.2)
+pyroscope.shutdown()
+"""
+    run(QUICKSTART + source, push_server, "native")
+    assert cpu_of(push_server, "burn", span_name="order") == pytest.approx(0.4e9, rel=0.15)
+    spans = {
+        sample.labels.get("span_id", "") for push in push_server.pushes for sample in push.profile.samples
+    }
+    assert {len(span) for span in spans} == {0, 16}
+
+
 def test_a_fork_child_may_configure_again(push_server: PushServer, engine: str) -> None:
     """As the documented post_fork hook of gunicorn does."""
     source = """
@@ -132,6 +207,7 @@ def test_every_argument_and_call_of_the_original_is_taken(caplog: pytest.LogCapt
     assert "mem_enabled has no effect" in caplog.text
     options = flamewire.status().options
     assert options is not None
+    assert options.profile_types == ("cpu", "wall")
     assert (options.service_name, options.sample_rate_hz, options.upload_interval_s) == ("old.name", 50, 20)
     assert (dict(options.tags), options.basic_auth_user) == ({"n": "1"}, None)
     assert pyroscope.configure_experimental_stack_profiler(max_threads=0, cpu_timer_interval_ms=20)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["attach"]
 
 _TICK_S = 0.5
+_ENDING_S = 20.0
+"""What a loaded machine may need until py-spy has written."""
 
 
 def attach(pid: int, environment: Mapping[str, str], duration_s: float | None) -> int:
@@ -54,7 +56,7 @@ def attach(pid: int, environment: Mapping[str, str], duration_s: float | None) -
     except KeyboardInterrupt:
         pass
     # Its end has py-spy write what it saw, which takes a moment.
-    arrived = session.stop(options.shutdown_timeout_s + options.timeout_s)
+    arrived = session.stop(options.shutdown_timeout_s + options.timeout_s + _ENDING_S)
     status = session.status()
     line.end(time.monotonic() - began_s, status)
     if not arrived and status.last_push is not None:

@@ -29,7 +29,7 @@ __all__ = ["PySpyEngine", "read_raw"]
 
 _CPU: Final = ValueType("cpu", "nanoseconds")
 _FRAME: Final = re.compile(r"(?P<function>.*?) \((?P<filename>.*?)(?::(?P<line>\d+))?\)")
-_FIRST_SAMPLE_S: Final = 20.0
+_FIRST_SAMPLE_S: Final = 60.0
 _ENDING_S: Final = 20.0
 _UNATTRIBUTED: Final = Frame("(unattributed)", "", 0, 0)
 

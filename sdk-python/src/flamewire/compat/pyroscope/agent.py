@@ -85,7 +85,8 @@ def configure(
         basic_auth_password: counts with a user name only.
         enable_logging: print the SDK's log to stderr where the program has not configured logging.
         sample_rate: samples per second of CPU time of each thread.
-        oncpu: False asked for wall-clock time, which is not there: CPU time is measured, and a line logged.
+        oncpu: False also gives wall-clock profiles, as a profile type of their own (``wall``), where the
+            engine has them; pyroscope-io passes them off as CPU time.
         native: deprecated, without effect.
         gil_only: without effect; CPU is measured whoever holds the interpreter lock.
         report_pid: without effect but a logged line.
@@ -116,7 +117,6 @@ def configure(
         _print_log()
     _say_what_is_missing(
         {
-            "oncpu=False": not oncpu,
             "report_pid": report_pid,
             "report_thread_id": report_thread_id,
             "report_thread_name": report_thread_name,
@@ -137,6 +137,7 @@ def configure(
         "tags": tags or None,
         "tenant_id": tenant_id or None,
         "http_headers": http_headers or None,
+        "profile_types": None if oncpu else ("cpu", "wall"),
     }
     return _start(options)
 
