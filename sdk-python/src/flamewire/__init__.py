@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flamewire._version import __version__
-from flamewire.default import flush, start, status, stop
+from flamewire.default import flush, pause, resume, start, status, stop, update
 from flamewire.errors import AlreadyStartedError, ConfigurationError, EngineError, FlamewireError
 from flamewire.scope import tags
 
@@ -27,10 +27,13 @@ __all__ = [
     "Status",
     "__version__",
     "flush",
+    "pause",
+    "resume",
     "start",
     "status",
     "stop",
     "tags",
+    "update",
 ]
 
 # Loaded at first use: importing flamewire must stay cheap in programs that may never start it.

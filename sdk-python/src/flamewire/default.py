@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from flamewire.session import Session
     from flamewire.snapshot import Status
 
-__all__ = ["flush", "running_session", "start", "start_with", "status", "stop"]
+__all__ = [
+    "flush",
+    "pause",
+    "resume",
+    "running_session",
+    "start",
+    "start_with",
+    "status",
+    "stop",
+    "update",
+]
 
 
 class _Default:
@@ -157,7 +167,7 @@ def start_with(given: Mapping[str, object], environment: Mapping[str, str]) -> S
         resolved = resolve(given, environment, sys.argv[0] if sys.argv else "")
         running = _default.session
         if running is not None and running.running:
-            if running.options == resolved.options:
+            if running.is_started_with(resolved.options):
                 return running
             raise AlreadyStartedError(
                 f"a session of {running.options.service_name!r} runs with other options;"
@@ -183,6 +193,42 @@ def running_session() -> Session | None:
 def stop() -> bool:
     """Stop profiling and push what is left within ``shutdown_timeout_s``; returns whether all arrived."""
     return _default.stop()
+
+
+def pause() -> bool:
+    """Take no more samples until ``resume``; returns whether samples have been taken."""
+    session = _default.session
+    return session.pause() if session is not None else False
+
+
+def resume() -> None:
+    """Take samples again after ``pause``.
+
+    Raises:
+        EngineError: no engine runs here any more.
+    """
+    session = _default.session
+    if session is not None:
+        session.resume()
+
+
+def update(
+    *,
+    sample_rate_hz: int | None = None,
+    profile_types: Iterable[str] | None = None,
+    tags: Mapping[str, object] | None = None,
+) -> None:
+    """Change options of the running session from now on; None leaves one as it is.
+
+    Does nothing where no session runs.
+
+    Raises:
+        ConfigurationError: a value cannot be used; the message says what to write.
+        EngineError: the engine does not start again with them; the session is paused.
+    """
+    session = running_session()
+    if session is not None:
+        session.update(sample_rate_hz=sample_rate_hz, profile_types=profile_types, tags=tags)
 
 
 def flush(timeout_s: float | None = None) -> bool:

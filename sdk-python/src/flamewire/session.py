@@ -7,9 +7,11 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from flamewire.config import changed
 from flamewire.engines.base import Engine, EngineStats, Window
 from flamewire.engines.registry import start_engine
 from flamewire.errors import EngineError
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from flamewire.config import Options, Resolved
 
 __all__ = ["Session", "WindowSchedule"]
+
+_LOOK_S: Final = 1.0
+"""How often a pause looks whether the session's thread is still there."""
 
 
 class WindowSchedule:
@@ -74,6 +79,8 @@ class Session:
         self._engine_reason = ""
         self._executors = ExecutorHook()
         self._changed = threading.Condition()
+        self._altering = threading.RLock()
+        """Held by pause, resume and update, of which one at a time replaces the engine."""
         self._started_in = os.getpid()
         self._begin("not started")
 
@@ -83,6 +90,8 @@ class Session:
         self._flushes_asked = 0
         self._flushes_done = 0
         self._stopping = False
+        self._pausing = False
+        """The session's thread is to stop the engine; ``paused`` says when it has."""
         self._windows = 0
         self._last_stats = EngineStats()
         self._exporter: Exporter | None = None
@@ -93,10 +102,14 @@ class Session:
         """Whether it was started in a process that this one was forked from."""
         return self._started_in != os.getpid()
 
+    def is_started_with(self, options: Options) -> bool:
+        """Tell whether a start with these options asks for this session, whatever ``update`` has changed."""
+        return options in (self._resolved.options, self.options)
+
     @property
     def running(self) -> bool:
-        """Whether samples are being taken now."""
-        return self._state == "running"
+        """Whether it has been started and not stopped; a session that is paused runs."""
+        return self._state in ("running", "paused")
 
     def start(self) -> Self:
         """Begin sampling and pushing; does nothing while it runs. Imports ``requests`` on the calling thread.
@@ -105,7 +118,7 @@ class Session:
             EngineError: no engine runs here.
         """
         with self._changed:
-            if self._state == "running":
+            if self.running:
                 return self
             if not self.options.enabled:
                 self._state = "disabled"
@@ -144,7 +157,7 @@ class Session:
         """
         with self._changed:
             exporter, thread = self._exporter, self._thread
-            if self._state != "running" or exporter is None or thread is None:
+            if not self.running or exporter is None or thread is None:
                 return True
             deadline_s = time.monotonic() + self._shutdown_s(timeout_s)
             self._stopping = True
@@ -167,17 +180,92 @@ class Session:
         deadline_s = time.monotonic() + (self.options.timeout_s if timeout_s is None else timeout_s)
         with self._changed:
             exporter = self._exporter
-            if self._state != "running" or exporter is None:
+            if not self.running or exporter is None:
                 return True
-            self._flushes_asked += 1
-            mine = self._flushes_asked
-            self._changed.notify_all()
-            while self._flushes_done < mine:
-                left_s = deadline_s - time.monotonic()
-                if left_s <= 0 or self._state != "running":
-                    return False
-                self._changed.wait(left_s)
+            if not self._cut(deadline_s):
+                return False
         return exporter.flush(deadline_s)
+
+    def cut(self, timeout_s: float | None = None) -> bool:
+        """End the window now without waiting for its upload; returns whether it has ended within the time."""
+        deadline_s = time.monotonic() + (self.options.timeout_s if timeout_s is None else timeout_s)
+        with self._changed:
+            return self._cut(deadline_s)
+
+    def pause(self) -> bool:
+        """End the window, and take no more samples until ``resume``; what is queued is sent on.
+
+        Nothing of the engine is left in the process meanwhile. Returns whether samples have been taken.
+        """
+        with self._altering, self._changed:
+            if self._state != "running":
+                return False
+            self._pausing = True
+            self._changed.notify_all()
+            while self._state == "running" and self._pausing:
+                self._changed.wait(_LOOK_S)
+            return True
+
+    def resume(self) -> None:
+        """Take samples again after ``pause``; does nothing otherwise.
+
+        Raises:
+            EngineError: no engine runs here any more; the session stays paused.
+        """
+        with self._altering:
+            with self._changed:
+                if self._state != "paused":
+                    return
+            # Not with the lock held that the session's thread needs: an engine takes its time to start.
+            engine, reason = self._engine_factory(self.options)
+            with self._changed:
+                if self._state != "paused":
+                    engine.stop()
+                    return
+                self._engine, self._engine_reason = engine, reason
+                self._state = "running"
+                self._changed.notify_all()
+
+    def update(self, **changes: object) -> None:
+        """Change ``sample_rate_hz``, ``profile_types`` or ``tags`` (all of them) from now on.
+
+        What was gathered before is sent as it was taken. Another rate and other types restart the engine,
+        whose counters begin anew.
+
+        Raises:
+            ConfigurationError: a value cannot be used, or its option cannot change; nothing has.
+            EngineError: the engine does not start again; the session is paused, with the options of before.
+        """
+        with self._altering:
+            before = self.options
+            options = changed(before, changes)
+            if options == before:
+                return
+            only_tags = options == replace(before, tags=options.tags)
+            if only_tags:
+                self.cut()
+            was_sampling = not only_tags and self.pause()
+            self.options = options
+            if self._exporter is not None:
+                self._exporter.relabel(options)
+            if was_sampling:
+                try:
+                    self.resume()
+                except EngineError:
+                    self.options = before
+                    raise
+
+    def _cut(self, deadline_s: float) -> bool:
+        """Let the session's thread end the window. The lock is held."""
+        self._flushes_asked += 1
+        mine = self._flushes_asked
+        self._changed.notify_all()
+        while self._flushes_done < mine:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0 or not self.running:
+                return False
+            self._changed.wait(left_s)
+        return True
 
     def status(self) -> Status:
         """Return a snapshot of engine, options, counters and the last push."""
@@ -215,17 +303,20 @@ class Session:
     def after_fork_in_child(self) -> None:
         """Go on in a fork child: nothing of the parent's is sent, nothing of its locks is touched."""
         self._changed = threading.Condition()
-        if self._state != "running" or self._stopping or self._engine is None or self._transport is None:
-            self._begin("stopped" if self._state == "running" else self._state)
+        self._altering = threading.RLock()
+        if not self.running or self._stopping or self._engine is None or self._transport is None:
+            self._begin("stopped" if self.running else self._state)
             return
+        is_paused = self._state == "paused"
         if self._exporter is not None:
             self._exporter.forget()
-        self._begin("running")
+        self._begin("paused" if is_paused else "running")
         # The parent's transport is kept: closing it could meet a lock that one of the parent's threads held.
         self._inherited = self._transport
         try:
             self._transport = self._transport.fresh()
-            self._engine.after_fork_in_child()
+            if not is_paused:
+                self._engine.after_fork_in_child()
             self._start_threads(self._transport)
         except Exception as error:  # noqa: BLE001 - callback root: Python would print it in the host's fork
             self._begin("stopped")
@@ -270,20 +361,32 @@ class Session:
 
     def _run(self) -> None:
         """Poll the engine and end its windows, until ``stop``."""
-        assert self._engine is not None
-        engine = self._engine
         uniform = random.Random().uniform  # noqa: S311 - no secret; own, since fork copies the shared one
         schedule = WindowSchedule(self.options.upload_interval_s, time.monotonic(), uniform)
         poll_in_s = 0.0
         while True:
             with self._changed:
-                if not self._stopping and self._flushes_done == self._flushes_asked:
-                    self._changed.wait(min(poll_in_s, max(0.0, schedule.next_s - time.monotonic())))
-                stopping, flushes = self._stopping, self._flushes_asked
-            if stopping:
+                idle = not (self._stopping or self._pausing) and self._flushes_done == self._flushes_asked
+                if idle:
+                    until_s = min(poll_in_s, max(0.0, schedule.next_s - time.monotonic()))
+                    self._changed.wait(None if self._state == "paused" else until_s)
+                stopping, pausing, flushes = self._stopping, self._pausing, self._flushes_asked
+                paused, engine = self._state == "paused", self._engine
+            assert engine is not None
+            if stopping or pausing:
                 self._hand_over(engine.stop)
                 self._stats()
-                break
+                if stopping:
+                    break
+            if pausing or paused:
+                poll_in_s = 0.0
+                with self._changed:
+                    self._pausing = False
+                    if self._state == "running" and pausing:
+                        self._state = "paused"
+                    self._flushes_done = flushes
+                    self._changed.notify_all()
+                continue
             poll_in_s = self._poll(engine)
             if time.monotonic() >= schedule.next_s:
                 self._hand_over(engine.take_windows)

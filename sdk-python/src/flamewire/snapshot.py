@@ -20,8 +20,8 @@ class Status:
     """A snapshot of one session; ``str()`` of it is meant to be read.
 
     Attributes:
-        state: "running", "stopped", "disabled" (option ``enabled``), "not chosen" (option ``fleet_ratio``) or
-            "not started".
+        state: "running", "paused", "stopped", "disabled" (option ``enabled``), "not chosen" (option
+            ``fleet_ratio``) or "not started".
         engine: name of the engine, "" where none runs.
         engine_reason: why it is this one.
         missing: what the engine cannot do, cell -> why.

@@ -12,7 +12,7 @@ from sdk_support.pprof_reader import read_push
 
 from flamewire.config import Options, resolve
 from flamewire.engines.base import Engine, EngineStats, Window
-from flamewire.errors import EngineError
+from flamewire.errors import ConfigurationError, EngineError
 from flamewire.export.transport import Answer, Transport
 from flamewire.pprof import Frame, ValueType, encode
 from flamewire.session import Session, WindowSchedule
@@ -36,6 +36,7 @@ class CountingEngine:
     missing: ClassVar[dict[str, str]] = {"labels": "it is a test's"}
 
     def __init__(self) -> None:
+        self.started_with: list[int] = []
         self.taken = 0
         self.polls = 0
         self.polled = threading.Semaphore(0)
@@ -43,7 +44,7 @@ class CountingEngine:
         self.stopped = 0
 
     def start(self, options: Options) -> None:
-        pass
+        self.started_with.append(options.sample_rate_hz)
 
     def poll(self) -> float:
         self.polls += 1
@@ -70,13 +71,16 @@ class CountingEngine:
 class RecordingTransport:
     def __init__(self) -> None:
         self.values: list[int] = []
+        self.colors: list[str | None] = []
         self.status = 200
         self.gate = threading.Event()
         self.gate.set()
 
     def send(self, body: bytes, timeout_s: float) -> Answer:
         assert self.gate.wait(DEADLINE_S)
-        self.values += [push.profile.total for push in read_push(gzip.decompress(body))]
+        for push in read_push(gzip.decompress(body)):
+            self.values.append(push.profile.total)
+            self.colors.append(push.labels.get("color"))
         return Answer(self.status, "OK")
 
     def fresh(self) -> Transport:
@@ -85,6 +89,7 @@ class RecordingTransport:
 
 class Parts:
     def __init__(self, **given: object) -> None:
+        self.refuse = False
         self.engine = CountingEngine()
         self.transport = RecordingTransport()
         resolved = resolve({"service_name": "shop", "upload_interval_s": 3600, **given}, {}, "app.py")
@@ -94,7 +99,10 @@ class Parts:
             engine_factory=self._engine_factory,
         )
 
-    def _engine_factory(self, _options: Options) -> tuple[Engine, str]:
+    def _engine_factory(self, options: Options) -> tuple[Engine, str]:
+        if self.refuse:
+            raise EngineError("not again")
+        self.engine.start(options)
         return self.engine, "a test asked for it"
 
 
@@ -275,6 +283,104 @@ def test_a_fork_child_that_cannot_be_profiled_says_so() -> None:
     assert not child.session.running
     assert any("not in a test" in problem for problem in child.session.status().problems)
     assert parts.session.stop(DEADLINE_S)
+
+
+def test_a_paused_session_takes_no_samples_and_sends_what_it_has() -> None:
+    parts = Parts()
+    with parts.session:
+        assert parts.session.pause()
+        assert not parts.session.pause(), "it is paused already"
+        assert (parts.session.status().state, parts.engine.stopped) == ("paused", 1)
+        assert parts.session.flush(DEADLINE_S)
+        assert parts.transport.values == [1000]
+        polls = parts.engine.polls
+        assert parts.session.flush(DEADLINE_S)
+        assert parts.engine.polls == polls
+        parts.session.resume()
+        assert parts.session.status().state == "running"
+        assert parts.session.flush(DEADLINE_S)
+        assert parts.transport.values == [1000, 1]
+    assert parts.transport.values == [1000, 1, 1000]
+
+
+def test_a_paused_session_can_be_stopped_and_started() -> None:
+    parts = Parts()
+    parts.session.start()
+    parts.session.pause()
+    assert parts.session.running
+    assert parts.session.stop(DEADLINE_S)
+    assert not parts.session.running
+    parts.session.resume()
+    assert parts.session.status().state == "stopped"
+    with parts.session:
+        assert parts.session.status().state == "running"
+
+
+def test_an_update_of_tags_cuts_the_window_and_leaves_the_engine_alone() -> None:
+    parts = Parts(tags={"color": "blue"})
+    with parts.session:
+        parts.session.update(tags={"color": "green"})
+        assert parts.session.flush(DEADLINE_S)
+        assert parts.engine.stopped == 0
+    assert parts.transport.values == [1, 2, 1000]
+    assert parts.transport.colors == ["blue", "green", "green"]
+
+
+def test_an_update_of_the_rate_restarts_the_engine_and_loses_no_window() -> None:
+    parts = Parts()
+    with parts.session:
+        parts.session.update(sample_rate_hz=50)
+        assert (parts.engine.stopped, parts.engine.started_with) == (1, [100, 50])
+        assert parts.session.status().options.sample_rate_hz == 50
+    assert parts.transport.values == [1000, 1000]
+
+
+def test_an_update_that_cannot_be_used_changes_nothing() -> None:
+    parts = Parts()
+    with parts.session:
+        for wrong, advice in (
+            ({"sample_rate_hz": 0}, "between 1 and 1000"),
+            ({"server_url": "http://other"}, "stop.. and start"),
+            ({"tags": {"a": 1}, "profile_types": ("x",)}, "known are"),
+        ):
+            with pytest.raises(ConfigurationError, match=advice):
+                parts.session.update(**wrong)
+        parts.session.update(sample_rate_hz=100)
+        assert (parts.engine.taken, parts.engine.stopped) == (0, 0)
+
+
+def test_an_engine_that_does_not_come_back_leaves_the_session_paused() -> None:
+    parts = Parts()
+    with parts.session:
+        parts.refuse = True
+        with pytest.raises(EngineError, match="not again"):
+            parts.session.update(sample_rate_hz=50)
+        status = parts.session.status()
+        assert (status.state, status.options.sample_rate_hz) == ("paused", 100)
+        parts.refuse = False
+        parts.session.resume()
+        assert parts.session.status().state == "running"
+
+
+def test_pauses_and_updates_from_many_threads_end_well() -> None:
+    parts = Parts()
+    with parts.session:
+
+        def alter(number: int) -> None:
+            for _ in range(5):
+                parts.session.pause()
+                parts.session.update(sample_rate_hz=number, tags={"n": number})
+                parts.session.resume()
+
+        threads = [threading.Thread(target=alter, args=(number,)) for number in range(1, 7)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(DEADLINE_S)
+            assert not thread.is_alive()
+        parts.session.resume()
+        assert parts.session.flush(DEADLINE_S)
+    assert len(parts.engine.started_with) - 1 <= parts.engine.stopped
 
 
 def test_the_first_window_ends_at_a_random_point_and_the_others_keep_the_interval() -> None:

@@ -1,7 +1,7 @@
 """The options: what can be told, how it is read and checked, and what is in force (SDK-001 to SDK-007)."""
 
 from flamewire.config.options import PROFILE_TYPES, Options
-from flamewire.config.resolving import Resolved, resolve
+from flamewire.config.resolving import Resolved, changed, resolve
 from flamewire.config.resource import RESOURCE_TAGS, RESOURCE_VARIABLE
 from flamewire.config.settings import SETTINGS, Setting
 
@@ -13,5 +13,6 @@ __all__ = [
     "Options",
     "Resolved",
     "Setting",
+    "changed",
     "resolve",
 ]

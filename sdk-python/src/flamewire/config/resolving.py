@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flamewire.config.checks import without_surrogates
 from flamewire.config.options import Options
 from flamewire.config.resource import RESOURCE_VARIABLE, take_from_resource
-from flamewire.config.settings import CREDENTIALS, SECRETS, SETTINGS, Setting
+from flamewire.config.settings import CHANGEABLE, CREDENTIALS, SECRETS, SETTINGS, Setting
 from flamewire.errors import ConfigurationError
 
-__all__ = ["Resolved", "resolve"]
+__all__ = ["Resolved", "changed", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,28 @@ def resolve(arguments: Mapping[str, object], environment: Mapping[str, str], arg
     if service_name_missing:
         values["service_name"] = f"unknown_service:{_program_name(argv0)}"
     return Resolved(Options(**values), sources, tuple(problems), service_name_missing)
+
+
+def changed(options: Options, changes: Mapping[str, object]) -> Options:
+    """Return the options with some that may change while a session runs (SDK-015).
+
+    Args:
+        options: those in force.
+        changes: new values; None stands for "as it is".
+
+    Raises:
+        ConfigurationError: a value cannot be used, or its option cannot change.
+    """
+    values: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in CHANGEABLE:
+            known = ", ".join(CHANGEABLE)
+            raise ConfigurationError(
+                f"{name} cannot change while a session runs; {known} can, others need stop() and start()"
+            )
+        if value is not None:
+            values[name] = _checked(next(each for each in SETTINGS if each.name == name), value)
+    return replace(options, **values)
 
 
 def _checked(setting: Setting, value: object) -> Any:

@@ -17,7 +17,7 @@ from flamewire.config.readers import (
     read_seconds,
 )
 
-__all__ = ["CREDENTIALS", "SECRETS", "SETTINGS", "Setting"]
+__all__ = ["CHANGEABLE", "CREDENTIALS", "SECRETS", "SETTINGS", "Setting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +73,6 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 )
 
 CREDENTIALS: Final = ("auth_token", "basic_auth_user", "basic_auth_password")
+CHANGEABLE: Final = ("sample_rate_hz", "profile_types", "tags")
+"""What ``update()`` can change while a session runs."""
 SECRETS: Final = frozenset({"auth_token", "basic_auth_password", "http_headers", "proxy_url"})

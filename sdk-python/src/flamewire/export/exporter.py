@@ -136,6 +136,10 @@ class Exporter:
         self._thread = SdkThread("sender", self._run)
         self._thread.start()
 
+    def relabel(self, options: Options) -> None:
+        """Label what is submitted from now on by these options, which differ in their tags only."""
+        self._options = options
+
     def submit(self, window: Window) -> None:
         """Queue a window; where the queue is full, the oldest upload makes room and is counted."""
         profile_id = uuid.uuid4()
