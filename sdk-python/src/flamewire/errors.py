@@ -4,7 +4,8 @@
     ├── ConfigurationError (also ValueError)   an option cannot be used; the message says what to write
     ├── AlreadyStartedError                    start() with other options while a session runs
     ├── EngineError                            an engine cannot run here; the message says why
-    └── ProfileFileError                       a file to be shown is no profile (the command ``view`` alone)
+    ├── ProfileFileError                       a file to be shown is no profile (the command ``view`` alone)
+    └── QueryError                             a server does not answer a query (``query`` and ``top`` alone)
 
 Only ``start()`` raises the others. Once it has returned, nothing of this package raises into the host.
 """
@@ -17,6 +18,7 @@ __all__ = [
     "EngineError",
     "FlamewireError",
     "ProfileFileError",
+    "QueryError",
 ]
 
 
@@ -38,3 +40,7 @@ class EngineError(FlamewireError):
 
 class ProfileFileError(FlamewireError):
     """A file that is to be shown holds no profile that can be read."""
+
+
+class QueryError(FlamewireError):
+    """A server refuses a query, or does not answer it as it should."""

@@ -38,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from flamewire.cli.doctor import examine
 
         return examine(resolved, sys.stdout)
+    if given.verb in ("query", "top"):
+        from flamewire.cli import query, top
+
+        ask = query.query if given.verb == "query" else top.top
+        return ask(given, resolved.options)
     if given.verb == "attach":
         from flamewire.cli.attach import attach
 
@@ -104,12 +109,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     view.add_argument("--html", metavar="FILE", help="write a page that needs nothing else, instead of text")
     view.add_argument("--type", metavar="TYPE", help="which sample type of a pprof, for example cpu")
+    _add_queries(verbs, options)
     verbs.add_parser(
         "doctor",
         parents=[options],
         help="say whether profiling works here, and what to mend where it does not",
     )
     return parser
+
+
+def _add_queries(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser], options: argparse.ArgumentParser
+) -> None:
+    from flamewire.cli import query, top
+
+    query.add_arguments(
+        verbs.add_parser("query", parents=[options], help="ask a server: functions, trees, files, changes")
+    )
+    top.add_arguments(
+        verbs.add_parser("top", parents=[options], help="the functions that cost most right now, on a server")
+    )
 
 
 def _add_program(parser: argparse.ArgumentParser) -> None:

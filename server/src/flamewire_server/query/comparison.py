@@ -25,24 +25,25 @@ class _Side:
     samples: int = 0
 
 
-def z_score(left: tuple[int, int], right: tuple[int, int]) -> float:
+def z_score(left: tuple[float, int], right: tuple[float, int]) -> float:
     """Say by how many standard deviations two shares differ: right above left is positive.
 
-    The two-proportion z-test with a pooled share. Stored samples are what is counted: each adds up at least
-    one sample of the profiler, so that a difference is never made surer than it is by that.
+    The two-proportion z-test with a pooled share. A share is of the value; what it was found from is the
+    number of stored samples, each of which adds up at least one sample of the profiler: so a difference is
+    made less sure by that, never surer.
 
     Args:
-        left: (samples with the function, all samples).
+        left: (share of the value, all stored samples).
         right: the same of the other profile.
     """
-    (left_with, left_all), (right_with, right_all) = left, right
+    (left_share, left_all), (right_share, right_all) = left, right
     if not left_all or not right_all:
         return 0.0
-    pooled = (left_with + right_with) / (left_all + right_all)
+    pooled = (left_share * left_all + right_share * right_all) / (left_all + right_all)
     variance = pooled * (1 - pooled) * (1 / left_all + 1 / right_all)
     if variance <= 0:
         return 0.0
-    return (right_with / right_all - left_with / left_all) / math.sqrt(variance)
+    return (right_share - left_share) / math.sqrt(variance)
 
 
 def compare_functions(left: Tree, right: Tree, *, limit: int) -> dict[str, object]:
@@ -63,7 +64,7 @@ def compare_functions(left: Tree, right: Tree, *, limit: int) -> dict[str, objec
     rows = []
     for name in names[:limit]:
         before, after = (side.get(name, _Side()) for side in sides)
-        score = z_score((before.samples, left.samples), (after.samples, right.samples))
+        score = z_score((share(0, name), left.samples), (share(1, name), right.samples))
         rows.append(
             {
                 "name": name,
