@@ -169,8 +169,8 @@ def test_the_spans_of_a_request_hold_its_work(
 
 
 def test_two_requests_that_take_turns_share_no_sample(server: ServerProcess) -> None:
-    """200 samples each in 10 turns; where a turn ends between two samples, the next one has up to 10 ms of
-    both, which adds up to 13 ms (1 sigma) of 2 s."""
+    """320 samples each in 8 turns; where a turn ends between two samples, the next one has up to 10 ms of
+    both, which adds up to 12 ms (1 sigma) of 3.2 s."""
     with running(["python", "aiohttp_service.py"], "aiohttp-turns", server) as service:
         ask(service, "/ready")
         with ThreadPoolExecutor(2) as pool:

@@ -16,7 +16,7 @@ from work import current_id, handle, work_of_request, work_of_step
 import flamewire
 import flamewire.otel
 
-TURNS, TURN_S = 10, 0.2
+TURNS, TURN_S = 8, 0.4
 arrived = asyncio.Barrier(2)
 
 
