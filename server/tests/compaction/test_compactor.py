@@ -20,7 +20,7 @@ from stored_profiles import (
     expected_steps,
 )
 
-from flamewire_server._native import BlockError, compact_blocks
+from flamewire_server._native import BlockError, Selection, compact_blocks
 from flamewire_server.compaction.plan import merge_all
 from flamewire_server.storage.compaction_queue import FIRST_DELAY_S, StoredBlock, SwapError
 from flamewire_server.storage.retention import FILE_GRACE_S, apply_retention
@@ -245,9 +245,16 @@ def test_files_damaged_in_any_way_are_refused_or_read(
             refused += 1
         with suppress(BlockError):
             stored.reader.tree(
-                TENANT, [samples], [symbols], series=[one for one, _, _ in series], start_ns=0,
-                end_ns=START_NS + draw.choice([0, -1, HOUR_NS]), profile_ids=draw.choice([None, [bytes(16)]]),
-            )  # fmt: skip
+                TENANT,
+                [samples],
+                [symbols],
+                Selection(
+                    series=[one for one, _, _ in series],
+                    start_ns=0,
+                    end_ns=START_NS + draw.choice([0, -1, HOUR_NS]),
+                    profile_ids=draw.choice([None, [bytes(16)]]),
+                ),
+            )
         for path in paths.values():
             path.unlink()
     assert refused > 100
