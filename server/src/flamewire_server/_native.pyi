@@ -481,6 +481,7 @@ class Reader:
         period_type: tuple[str, str],
         keep_locations: int = 0,
         aggregate_callees: bool = False,
+        services: Sequence[str] = ...,
     ) -> bytes:
         """Sum the selected samples into one uncompressed pprof, with all that is stored of each frame.
 
@@ -489,6 +490,7 @@ class Reader:
             period_type: type and unit of the period.
             keep_locations: locations of a stack trace that stay, counted from the leaf; 0 keeps all.
             aggregate_callees: leave out the line that the leaf was at.
+            services: those of the series; empty where they are not known. Symbols of others are not decoded.
         """
     def function_names(self, tenant: str, symbol_files: Sequence[str]) -> list[str]:
         """List the names of functions in the symbols files, and maybe others of the tenant."""

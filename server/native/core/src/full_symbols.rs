@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int64Type};
 use parquet::errors::Result;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader, RowGroupReader};
 use parquet::file::serialized_reader::SerializedFileReader;
+use parquet::file::statistics::Statistics;
 
 use crate::hash::{HashedMap, HashedSet};
 use crate::shared_frames::{self, Frame, Frames, Node};
@@ -14,6 +16,7 @@ use crate::symbols::column;
 
 /// Columns of a symbols file, by their place in its schema.
 mod place {
+    pub const SERVICE: usize = 0;
     pub const NODE: usize = 1;
     pub const PARENT: usize = 2;
     pub const FUNCTION: usize = 3;
@@ -92,7 +95,8 @@ impl FullSymbols {
     }
 
     /// First pass: learns the caller of each frame.
-    pub fn load(&mut self, bytes: Bytes) -> Result<LoadedFile> {
+    /// Row groups that have none of the services, where any are given, are left out.
+    pub fn load(&mut self, bytes: Bytes, services: &[String]) -> Result<LoadedFile> {
         let file = SerializedFileReader::new(bytes)?;
         if shared_frames::is_layout_of(&file) {
             let mut nodes = Vec::new();
@@ -105,6 +109,10 @@ impl FullSymbols {
         let mut groups = Vec::with_capacity(file.num_row_groups());
         for index in 0..file.num_row_groups() {
             let group = file.get_row_group(index)?;
+            if !may_hold(group.metadata(), services) {
+                groups.push(Vec::new());
+                continue;
+            }
             let rows = row_count(&*group);
             let nodes = column::<Int64Type>(&*group, place::NODE, rows)?;
             let parents = column::<Int64Type>(&*group, place::PARENT, rows)?;
@@ -193,6 +201,18 @@ impl FullSymbols {
         }
         Ok(())
     }
+}
+
+/// Whether a row group may have frames of one of the services, as far as its statistics tell.
+fn may_hold(group: &RowGroupMetaData, services: &[String]) -> bool {
+    let Some(Statistics::ByteArray(bounds)) =
+        group.columns().get(place::SERVICE).and_then(|column| column.statistics())
+    else {
+        return true;
+    };
+    let Some((first, last)) = bounds.min_opt().zip(bounds.max_opt()) else { return true };
+    // A bound that was cut short still is a bound.
+    services.is_empty() || services.iter().any(|name| first.data() <= name.as_bytes() && name.as_bytes() <= last.data())
 }
 
 fn row_count(group: &dyn RowGroupReader) -> usize {

@@ -25,6 +25,8 @@ pub struct PprofHeader<'a> {
     pub keep_locations: usize,
     /// Add up stack traces that differ only in the line that the leaf was at.
     pub aggregate_callees: bool,
+    /// The services that the samples are of; empty where that is not known.
+    pub services: &'a [String],
 }
 
 /// Numbers things from 1, in the order of their first use.

@@ -127,7 +127,7 @@ impl Reader {
                 sums.add(&names, sum);
             }
         })?;
-        Ok(Tree::new(&names, sums))
+        Ok(Tree::new(&names, &sums))
     }
 
     /// Sums samples into one pprof.
@@ -161,7 +161,8 @@ impl Reader {
         for path in symbol_files {
             guard::check(query.guard)?;
             let file = read_file(path)?;
-            let loaded = guarded(path, || symbols.load(file).map_err(|error| BlockError::damaged(path, error)))?;
+            let load = || symbols.load(file, header.services);
+            let loaded = guarded(path, || load().map_err(|error| BlockError::damaged(path, error)))?;
             files.push(loaded);
         }
         let wanted = symbols.wanted(sums.keys().copied());
@@ -516,21 +517,27 @@ pub(crate) struct Sums {
     pub values: Vec<i64>,
     /// Rows.
     pub counts: Vec<i64>,
+    /// The places that have any; maybe more than once.
+    pub touched: Vec<u32>,
     pub missing_rows: i64,
     pub missing_value: i64,
 }
 
 impl Sums {
     pub(crate) fn new(places: usize) -> Self {
-        Self { values: vec![0; places], counts: vec![0; places], missing_rows: 0, missing_value: 0 }
+        let (values, counts) = (vec![0; places], vec![0; places]);
+        Self { values, counts, touched: Vec::new(), missing_rows: 0, missing_value: 0 }
     }
 
     fn add(&mut self, names: &NameTree, sum: &Sum) {
-        let slots = names
-            .place(sum.stack)
-            .map(|place| place as usize)
-            .and_then(|place| self.values.get_mut(place).zip(self.counts.get_mut(place)));
-        if let Some((value, count)) = slots {
+        let slots = names.place(sum.stack).and_then(|place| {
+            let (value, count) = (self.values.get_mut(place as usize)?, self.counts.get_mut(place as usize)?);
+            Some((place, value, count))
+        });
+        if let Some((place, value, count)) = slots {
+            if *count == 0 {
+                self.touched.push(place);
+            }
             *value = value.saturating_add(sum.value);
             *count += i64::from(sum.rows);
         } else {

@@ -44,10 +44,9 @@ pub struct FunctionTotals {
 
 impl Tree {
     /// Makes the tree of all places that have a value.
-    pub(crate) fn new(names: &NameTree, sums: Sums) -> Self {
-        let Sums { values: mut selfs, mut counts, missing_rows, missing_value } = sums;
-        let (mut parents, mut numbers) = (names.parents.clone(), names.names.clone());
-        let mut strings: Vec<Arc<str>> = names.strings.clone();
+    pub(crate) fn new(names: &NameTree, sums: &Sums) -> Self {
+        let (missing_rows, missing_value) = (sums.missing_rows, sums.missing_value);
+        let Cut { mut parents, mut numbers, mut strings, mut selfs, mut counts } = Cut::new(names, sums);
         if missing_rows > 0 {
             parents.push(ROOT);
             numbers.push(strings.len() as u32);
@@ -90,12 +89,15 @@ impl Tree {
                 let own_count = counts(frame) - tree.children(frame).map(counts).sum::<i64>();
                 let slots = sums.values.get_mut(place as usize).zip(sums.counts.get_mut(place as usize));
                 if let Some((value, count)) = slots {
+                    if *count == 0 {
+                        sums.touched.push(place);
+                    }
                     *value = value.saturating_add(tree.self_of(frame));
                     *count += own_count;
                 }
             }
         }
-        Self { missing_stacks, ..Self::new(&names, sums) }
+        Self { missing_stacks, ..Self::new(&names, &sums) }
     }
 
     /// Sum of all values.
@@ -200,6 +202,74 @@ impl Tree {
     pub(crate) fn children(&self, frame: u32) -> std::ops::Range<u32> {
         let at = |index: usize| self.first_children.get(index).copied().unwrap_or(0);
         at(frame as usize)..at(frame as usize + 1)
+    }
+}
+
+/// What of a name tree has values, and the way to it, numbered anew in the same order: a query of one service costs
+/// what that service has, however many others the tenant has.
+struct Cut {
+    parents: Vec<u32>,
+    numbers: Vec<u32>,
+    strings: Vec<Arc<str>>,
+    selfs: Vec<i64>,
+    counts: Vec<i64>,
+}
+
+impl Cut {
+    fn new(names: &NameTree, sums: &Sums) -> Self {
+        const BITS: usize = u64::BITS as usize;
+        let mut used = vec![0u64; names.parents.len() / BITS + 1];
+        let mut mark = |place: u32| {
+            let (word, bit) = (place as usize / BITS, 1u64 << (place as usize % BITS));
+            used.get_mut(word).is_some_and(|word| {
+                let is_new = *word & bit == 0;
+                *word |= bit;
+                is_new
+            })
+        };
+        mark(ROOT);
+        for &touched in &sums.touched {
+            let mut place = touched;
+            while mark(place) {
+                place = names.parents.get(place as usize).copied().unwrap_or(ROOT);
+            }
+        }
+        let size: usize = used.iter().map(|word| word.count_ones() as usize).sum();
+        let mut cut = Self {
+            parents: Vec::with_capacity(size),
+            numbers: Vec::with_capacity(size),
+            strings: Vec::new(),
+            selfs: Vec::with_capacity(size),
+            counts: Vec::with_capacity(size),
+        };
+        // Zeroed memory that is not touched costs nothing.
+        let mut places = vec![0u32; names.parents.len()];
+        let mut strings = vec![0u32; names.strings.len()];
+        for (word, &bits) in used.iter().enumerate() {
+            let mut bits = bits;
+            while bits != 0 {
+                let place = word * BITS + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let at = |values: &[u32], index: usize| values.get(index).copied().unwrap_or(0);
+                let number = at(&names.names, place) as usize;
+                if at(&strings, number) == 0
+                    && let Some(text) = names.strings.get(number)
+                {
+                    cut.strings.push(text.clone());
+                    if let Some(slot) = strings.get_mut(number) {
+                        *slot = cut.strings.len() as u32;
+                    }
+                }
+                if let Some(slot) = places.get_mut(place) {
+                    *slot = cut.parents.len() as u32;
+                }
+                cut.parents.push(at(&places, at(&names.parents, place) as usize));
+                cut.numbers.push(at(&strings, number).saturating_sub(1));
+                cut.selfs.push(sums.values.get(place).copied().unwrap_or(0));
+                cut.counts.push(sums.counts.get(place).copied().unwrap_or(0));
+            }
+        }
+        cut
     }
 }
 

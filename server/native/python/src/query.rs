@@ -202,7 +202,7 @@ impl Reader {
     }
 
     #[pyo3(signature = (tenant, sample_files, symbol_files, selection, *, sample_type, period_type, keep_locations=0,
-        aggregate_callees=false))]
+        aggregate_callees=false, services=Vec::new()))]
     #[allow(clippy::too_many_arguments)]
     fn pprof<'py>(
         &self,
@@ -215,6 +215,7 @@ impl Reader {
         period_type: Text,
         keep_locations: usize,
         aggregate_callees: bool,
+        services: Vec<String>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let query = selection.query()?;
         let header = PprofHeader {
@@ -224,6 +225,7 @@ impl Reader {
             duration_ns: query.end_ns.saturating_sub(query.start_ns).saturating_add(1),
             keep_locations,
             aggregate_callees,
+            services: &services,
         };
         let bytes = py.detach(|| self.0.pprof(tenant, &sample_files, &symbol_files, &query, &header));
         bytes.map(|bytes| PyBytes::new(py, &bytes)).map_err(block_error)

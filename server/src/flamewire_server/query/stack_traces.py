@@ -78,4 +78,5 @@ class StackTraceQueries:
             period_type=(kind.period_type, kind.period_unit),
             keep_locations=pgo.keep_locations if pgo else 0,
             aggregate_callees=bool(pgo and pgo.aggregate_callees),
+            services=sorted({series.service for series in one.series}),
         )
