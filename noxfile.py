@@ -279,6 +279,7 @@ def protocol(session: nox.Session) -> None:
     """Check that generated code is what the protos generate, and that the specification is sound."""
     install(session, "protocol")
     session.run("python", ".ci/generate_protos.py", "--check")
+    session.run("python", ".ci/generate_options.py", "--check")
     session.run("python", ".ci/check_spec.py")
 
 
@@ -351,9 +352,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def generate(session: nox.Session) -> None:
-    """Write all generated protobuf code."""
+    """Write all generated protobuf code, and the table of options in the guide."""
     install(session, "protocol")
     session.run("python", ".ci/generate_protos.py")
+    session.run("python", ".ci/generate_options.py")
 
 
 @nox.session(default=False, python=False, requires=["wheel-sdk", "wheel-server"])

@@ -82,6 +82,10 @@ class ProcessHooks:
             finally:
                 self._handing_on = False
             return
+        if os.getpid() == 1:
+            # The kernel spares the first process of a container the default action: it lives on to SIGKILL.
+            self._flush()
+            return
         # The default action again: for a second SIGTERM at once, for this one after the flush, so that the
         # parent sees a process that was ended by the signal.
         signal.signal(number, signal.SIG_DFL)

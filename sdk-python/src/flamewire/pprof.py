@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from flamewire.protowire import delimited, integer, packed
 
-__all__ = ["Frame", "ValueType", "encode"]
+__all__ = ["Frame", "ValueType", "encode", "encode_samples"]
 
 
 class Frame(NamedTuple):
@@ -67,13 +67,45 @@ def encode(
         time_unix_ns: calendar time of the window's start.
         duration_ns: exact length of the window.
     """
+    return encode_samples(
+        ((stack, (value,), ()) for stack, value in samples.items()),
+        sample_types=(value_type,),
+        period_type=period_type,
+        period=period,
+        time_unix_ns=time_unix_ns,
+        duration_ns=duration_ns,
+    )
+
+
+def encode_samples(
+    samples: Iterable[tuple[tuple[Frame, ...], tuple[int, ...], tuple[tuple[str, str], ...]]],
+    *,
+    sample_types: tuple[ValueType, ...],
+    period_type: ValueType,
+    period: int,
+    time_unix_ns: int,
+    duration_ns: int,
+) -> bytes:
+    """Return one Profile of samples with labels.
+
+    Args:
+        samples: (stack, values, labels): leaf first; a value for each sample type; (name, value) pairs.
+        sample_types: what the values mean.
+        period_type: what is counted between two samples.
+        period: the distance of two samples, in the period type's unit.
+        time_unix_ns: calendar time of the window's start.
+        duration_ns: exact length of the window.
+    """
     strings = _Strings()
     functions: dict[tuple[str, str, int], int] = {}
     locations: dict[Frame, int] = {}
-    out = [delimited(1, _value_type(strings, value_type))]
-    for stack, value in samples.items():
+    out = [delimited(1, _value_type(strings, value_type)) for value_type in sample_types]
+    for stack, values, labels in samples:
         ids = [_location_id(frame, locations, functions) for frame in stack]
-        out.append(delimited(2, packed(1, ids) + packed(2, (value,))))
+        pairs = (integer(1, strings.index(name)) + integer(2, strings.index(text)) for name, text in labels)
+        out.append(
+            delimited(2, packed(1, ids) + packed(2, values) + b"".join(delimited(3, pair) for pair in pairs))
+        )
     out.extend(_locations(locations, functions))
     out.extend(_functions(functions, strings))
     out.append(integer(9, time_unix_ns))

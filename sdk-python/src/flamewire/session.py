@@ -79,6 +79,7 @@ class Session:
         self._engine_reason = ""
         self._executors = ExecutorHook()
         self._changed = threading.Condition()
+        self._listeners: tuple[Callable[[Window], None], ...] = ()
         self._altering = threading.RLock()
         """Held by pause, resume and update, of which one at a time replaces the engine."""
         self._started_in = os.getpid()
@@ -191,6 +192,17 @@ class Session:
         deadline_s = time.monotonic() + (self.options.timeout_s if timeout_s is None else timeout_s)
         with self._changed:
             return self._cut(deadline_s)
+
+    def listen(self, listener: Callable[[Window], None]) -> Callable[[], None]:
+        """Hand each window to the listener too, on the session's thread; returns what ends that."""
+        with self._changed:
+            self._listeners = (*self._listeners, listener)
+
+        def end() -> None:
+            with self._changed:
+                self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return end
 
     def pause(self) -> bool:
         """End the window, and take no more samples until ``resume``; what is queued is sent on.
@@ -310,6 +322,7 @@ class Session:
         is_paused = self._state == "paused"
         if self._exporter is not None:
             self._exporter.forget()
+        self._listeners = ()
         self._begin("paused" if is_paused else "running")
         # The parent's transport is kept: closing it could meet a lock that one of the parent's threads held.
         self._inherited = self._transport
@@ -403,6 +416,8 @@ class Session:
         try:
             for window in end_windows():
                 self._windows += 1
+                for listener in self._listeners:
+                    listener(window)
                 if self.options.export_protocol != "none":
                     exporter.submit(window)
         except Exception as error:  # noqa: BLE001 - thread root: a lost window must not end the session

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from flamewire.config import Options, resolve
-from flamewire.engines.base import Engine, EngineStats, Window
+from flamewire.engines.base import Engine, EngineStats, Window, WindowClock
 from flamewire.errors import EngineError
 from flamewire.pprof import Frame, ValueType, encode
 from flamewire.session import Session
@@ -23,6 +23,7 @@ class NumberingEngine:
     missing: ClassVar[dict[str, str]] = {}
     padding: int = 0
     taken: int = 0
+    clock: WindowClock = field(default_factory=WindowClock)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def start(self, options: Options) -> None:
@@ -39,8 +40,16 @@ class NumberingEngine:
                 "work", "".join(f"{(self.taken * k) % 99991:x}" for k in range(self.padding // 4)), 1, 2
             )
             samples = {(frame,): self.taken}
-            pprof = encode(samples, value_type=CPU, period_type=CPU, period=1, time_unix_ns=1, duration_ns=2)
-            return [Window("cpu", pprof, 1, 2, 1)]
+            start_unix_ns, duration_ns = self.clock.turn()
+            pprof = encode(
+                samples,
+                value_type=CPU,
+                period_type=CPU,
+                period=1,
+                time_unix_ns=start_unix_ns,
+                duration_ns=duration_ns,
+            )
+            return [Window("cpu", pprof, start_unix_ns, duration_ns, 1)]
 
     def stop(self) -> list[Window]:
         return self.take_windows()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+
 import pytest
 from sdk_support.pprof_reader import Push
-from sdk_support.programs import Ended, run_program
+from sdk_support.programs import BURN, Ended, run_program
 from sdk_support.push_server import PushServer
 
 
@@ -136,3 +142,36 @@ def test_a_handler_of_an_event_loop_is_called_after_the_push(
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.split() == ["burnt", "1"]
     assert cpu_s(push_server.pushes) == pytest.approx(0.5, rel=0.2)
+
+
+UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+def may_unshare() -> bool:
+    done = shutil.which("unshare") and subprocess.run([*UNSHARE, "true"], capture_output=True)
+    return bool(done) and done.returncode == 0
+
+
+@pytest.mark.skipif(not may_unshare(), reason="process 1 takes a pid namespace, and that root")
+def test_process_1_of_a_container_lives_on_as_it_would_and_has_pushed(
+    push_server: PushServer, any_engine: str
+) -> None:
+    program = BURN + textwrap.dedent("""
+    import flamewire, os, signal
+    assert os.getpid() == 1
+    flamewire.start(upload_interval_s=3600)
+    burn(0.5)
+    os.kill(1, signal.SIGTERM)
+    assert flamewire.status().pushed_profiles == 1, flamewire.status()
+    os._exit(5)
+    """)
+    environment = {
+        **os.environ,
+        "FLAMEWIRE_SERVER_URL": push_server.url,
+        "FLAMEWIRE_ENGINE": any_engine,
+        "FLAMEWIRE_SHUTDOWN_TIMEOUT_S": "60",
+    }
+    command = [*UNSHARE, sys.executable, "-c", program]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+    assert (ended.returncode, "Error" in ended.stderr) == (5, False), ended
+    assert cpu_s(push_server.pushes) == pytest.approx(0.5, rel=0.25)
