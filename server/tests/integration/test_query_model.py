@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import random
+import subprocess
+import sys
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -233,8 +235,33 @@ def read_diff(graph: Mapping[str, Any]) -> dict[str, tuple[int, int, int, int]]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_stack_traces_are_those_of_the_model(server: ServerProcess, seed: int) -> None:
-    model, service, first_ms = fill(server, seed)
-    chance = random.Random(seed + 1000)
+    check_stack_traces(server, *fill(server, seed), random.Random(seed + 1000))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_time_series_are_those_of_the_model(server: ServerProcess, seed: int) -> None:
+    check_time_series(server, *fill(server, seed + 100), random.Random(seed + 2000))
+
+
+def test_compaction_changes_no_answer(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server()
+    filled = [fill(server, seed + 200) for seed in SEEDS]
+    for number, one in enumerate(filled):
+        check_stack_traces(server, *one, random.Random(number))
+        check_time_series(server, *one, random.Random(number))
+    assert server.stop() == 0
+    command = [sys.executable, "-m", "flamewire_server", "admin", "compact", "--data", str(server.data)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    compacted = start_server()
+    for number, one in enumerate(filled):
+        check_stack_traces(compacted, *one, random.Random(number))
+        check_time_series(compacted, *one, random.Random(number))
+
+
+def check_stack_traces(
+    server: ServerProcess, model: Model, service: str, first_ms: int, chance: random.Random
+) -> None:
     left: tuple[dict[str, Any], dict[str, tuple[int, int]]] | None = None
     for _ in range(QUERIES):
         question = random_question(chance, model, service)
@@ -266,10 +293,9 @@ def test_stack_traces_are_those_of_the_model(server: ServerProcess, seed: int) -
         left = request, want
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_time_series_are_those_of_the_model(server: ServerProcess, seed: int) -> None:
-    model, service, first_ms = fill(server, seed + 100)
-    chance = random.Random(seed + 2000)
+def check_time_series(
+    server: ServerProcess, model: Model, service: str, first_ms: int, chance: random.Random
+) -> None:
     for _ in range(QUERIES):
         question = random_question(chance, model, service)
         step_ms = chance.choice([1000, 7000, 15_000])
