@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import email.utils
 import os
 import socket
+from pathlib import Path
 
 import pytest
 from sdk_support.push_server import PushServer, Reply
 
+from flamewire.cli import doctor
 from flamewire.cli.main import main
 
 
@@ -90,3 +93,73 @@ def test_a_bad_variable_and_a_switched_off_session_are_said(
     status, found = examine(capsys, "--server-url", push_server.url)
     assert (status, found["options"].split()[0]) == (0, "note")
     assert "FLAMEWIRE_ENABLED" in found["options"]
+
+
+def test_a_spool_that_cannot_be_written_is_a_failure(
+    push_server: PushServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for folder, verdict in ((tmp_path / "spool", "ok"), (tmp_path / "file" / "spool", "FAIL")):
+        push_server.script.extend([Reply(200), Reply(404)])
+        status, found = examine(capsys, "--server-url", push_server.url, "--spool-dir", str(folder))
+        assert (status, found["spool"].split()[0]) == (verdict == "FAIL", verdict)
+
+
+def test_a_host_that_the_ratio_leaves_out_is_told(
+    push_server: PushServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push_server.script.extend([Reply(200), Reply(404)])
+    status, found = examine(capsys, "--server-url", push_server.url, "--fleet-ratio", "0")
+    assert status == 0
+    assert found["options"].startswith("note fleet_ratio=0 leaves this host out")
+
+
+def test_a_proxy_is_named_without_its_credentials(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:s3cret@127.0.0.1:{port}")
+        monkeypatch.setenv("NO_PROXY", "")
+        status = main(["doctor", "--server-url", "http://profiles.invalid:4040"])
+    said = capsys.readouterr().out
+    assert status == 1
+    assert f"http://(secret)@127.0.0.1:{port}" in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize(("skew_s", "words"), [(300, "300 s ahead of"), (-300, "300 s behind"), (None, None)])
+def test_a_clock_that_is_wrong_is_noted(
+    push_server: PushServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    skew_s: float | None,
+    words: str | None,
+) -> None:
+    monkeypatch.setattr(doctor, "_skew_s", lambda *_: skew_s)
+    push_server.script.extend([Reply(200), Reply(404)])
+    _, found = examine(capsys, "--server-url", push_server.url)
+    assert words in found["clock"] if words else "clock" not in found
+
+
+def test_the_servers_clock_is_read_from_its_date() -> None:
+    now_s = 1_800_000_000.0
+    assert doctor._skew_s(email.utils.formatdate(now_s - 300, usegmt=True), now_s) == 300
+    assert doctor._skew_s("", now_s) is doctor._skew_s("yesterday", now_s) is None
+
+
+def test_another_wire_is_tried_as_it_is(push_server: PushServer, capsys: pytest.CaptureFixture[str]) -> None:
+    push_server.script.extend([Reply(200), Reply(404)])
+    status, found = examine(capsys, "--server-url", push_server.url, "--export-protocol", "otlp")
+    assert status == 0, found
+    assert found["push"].startswith("ok")
+    assert push_server.requests[0].path == "/v1development/profiles"
+
+
+def test_spans_say_which_opentelemetry_can_be_followed(
+    push_server: PushServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push_server.script.extend([Reply(200), Reply(404)])
+    _, found = examine(capsys, "--server-url", push_server.url)
+    assert "not installed" in found["spans"] or "can be followed" in found["spans"]

@@ -18,6 +18,7 @@ def test_the_doctor_finds_its_profile_on_the_server(server: ServerProcess) -> No
     assert verdicts == {
         "interpreter": "ok",
         "engine": "ok",
+        "spans": "ok",
         "server": "ok",
         "push": "ok",
         "read back": "ok",

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
+import os
 import platform
+import re
 import sys
+import tempfile
 import time
 import uuid
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib import import_module, metadata
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TextIO
 
 from flamewire.engines.registry import start_engine
 from flamewire.errors import EngineError
-from flamewire.export.envelope import push_request, series_labels
 from flamewire.export.transport import RequestsTransport, TransportError, open_session
+from flamewire.export.wires import wire_of
+from flamewire.fleet import is_chosen
+from flamewire.scope import tags
 
 if TYPE_CHECKING:
     from flamewire.config import Options, Resolved
@@ -27,6 +35,7 @@ SERVICE_NAME: Final = "flamewire-doctor"
 _PROFILE_TYPE_ID: Final = "process_cpu:cpu:nanoseconds:cpu:nanoseconds"
 _BURN_S: Final = 0.3
 _READ_BACK_S: Final = 10.0
+_MOST_SKEW_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +75,21 @@ def examine(resolved: Resolved, out: TextIO) -> int:
         report(
             Finding("note", "options", "no service name; set FLAMEWIRE_SERVICE_NAME, or give one in start()")
         )
+    if not is_chosen(options.fleet_ratio, options.service_name):
+        words = f"fleet_ratio={options.fleet_ratio:g} leaves this host out; start() does nothing here"
+        report(Finding("note", "options", words))
     report(_timers())
+    if options.spool_dir is not None:
+        report(_spool(options.spool_dir))
     finding, window = _engine(options)
     report(finding)
-    if report(_reach(options)) and window is not None:
+    report(_spans())
+    reached = True
+    for finding in _reach(options):
+        reached = report(finding) and reached
+    if options.export_protocol == "none":
+        report(Finding("note", "push", "export_protocol=none: nothing is pushed, profiles are pulled"))
+    elif reached and window is not None:
         run_id = uuid.uuid4().hex
         if report(_push(options, window, run_id)):
             report(_read_back(options, run_id))
@@ -91,6 +111,36 @@ def _timers() -> Finding:
     return Finding("ok", "limits", "timers for every thread")
 
 
+def _spool(folder: str) -> Finding:
+    """Profiles that wait go there when the process ends, so a file must fit in."""
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"profile")
+    except OSError as error:
+        words = (
+            f"{folder} cannot be written ({error.strerror}); give it to this user, or set another spool_dir"
+        )
+        return Finding("FAIL", "spool", words)
+    return Finding("ok", "spool", f"{folder} can be written")
+
+
+def _spans() -> Finding:
+    """Spans are followed through what OpenTelemetry keeps to itself, so its version matters."""
+    try:
+        version = metadata.version("opentelemetry-sdk")
+    except metadata.PackageNotFoundError:
+        return Finding(
+            "ok", "spans", "OpenTelemetry's SDK is not installed: samples carry tags, and no spans"
+        )
+    try:
+        import_module("flamewire.otel.following")
+    except ImportError as error:
+        words = f"those of opentelemetry-sdk {version} cannot be followed here ({error}): samples carry none"
+        return Finding("note", "spans", words)
+    return Finding("ok", "spans", f"opentelemetry-sdk {version} can be followed; see flamewire.otel.start()")
+
+
 def doctor_burns_cpu(cpu_s: float) -> None:
     """Burn CPU under a name that the profile must show."""
     end_s = time.thread_time() + cpu_s
@@ -105,47 +155,90 @@ def _engine(options: Options) -> tuple[Finding, Window | None]:
     except EngineError as error:
         return Finding("FAIL", "engine", f"{error}; FLAMEWIRE_ENGINE=auto takes what runs here"), None
     try:
-        doctor_burns_cpu(_BURN_S)
+        with tags(doctor="tagged"):
+            doctor_burns_cpu(_BURN_S)
     finally:
         windows = engine.stop()
     window = next((each for each in windows if each.profile_type == "cpu"), None)
     if window is None or b"doctor_burns_cpu" not in window.pprof:
         return Finding("FAIL", "engine", f"{engine.name} took no sample of {_BURN_S} s of work ({why})"), None
+    if engine.name == "native" and b"tagged" not in window.pprof:
+        return Finding("FAIL", "engine", "its samples lack the tag that was in force; please report it"), None
     lacks = "".join(f"; without {cell}" for cell in engine.missing)
     verdict = "ok" if engine.name == "native" else "note"
     taken = f"{window.sample_count} samples of {_BURN_S} s of work"
     return Finding(verdict, "engine", f"{engine.name} ({why}): {taken}{lacks}"), window
 
 
-def _reach(options: Options) -> Finding:
+def _reach(options: Options) -> Iterator[Finding]:
     import requests
 
     url = options.server_url + "/ready"
+    proxy = _proxy(options)
+    if proxy is not None:
+        yield Finding("ok", "proxy", f"{proxy}; NO_PROXY, or proxy_url, says otherwise")
     try:
         with open_session(options) as session:
             response = session.get(url, timeout=options.timeout_s, allow_redirects=False)
-    except requests.exceptions.RequestException as error:
-        return Finding(
-            "FAIL", "server", f"{options.server_url} cannot be reached ({error}); start it, or set server_url"
+    except requests.exceptions.SSLError as error:
+        words = (
+            f"{options.server_url}: {_plain(error)}; set ca_file to the certificates that signed the server's"
         )
+        yield Finding("FAIL", "server", words)
+        return
+    except requests.exceptions.RequestException as error:
+        words = f"{options.server_url} cannot be reached ({_plain(error)}); start it, or set server_url"
+        yield Finding("FAIL", "server", words)
+        return
     if response.is_redirect:
         target = response.headers.get("Location")
-        return Finding("FAIL", "server", f"{url} redirects to {target}; set server_url to where it really is")
+        words = f"{url} redirects to {target}; set server_url to where it really is"
+        yield Finding("FAIL", "server", words)
+        return
     if response.status_code == 200:
-        return Finding("ok", "server", f"{options.server_url} is ready")
-    # Alloy and gateways need not have the path; the push will tell.
-    return Finding("note", "server", f"{url} answers {response.status_code}")
+        yield Finding("ok", "server", f"{options.server_url} is ready")
+    else:
+        # Alloy and gateways need not have the path; the push will tell.
+        yield Finding("note", "server", f"{url} answers {response.status_code}")
+    skew_s = _skew_s(response.headers.get("Date", ""), time.time())
+    if skew_s is not None and abs(skew_s) > _MOST_SKEW_S:
+        words = f"this machine's is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} the server's"
+        yield Finding("note", "clock", f"{words}; servers refuse profiles of the future, so set it by NTP")
+
+
+def _proxy(options: Options) -> str | None:
+    """Return the proxy that pushes go through, without its credentials."""
+    from requests.utils import get_environ_proxies, select_proxy
+
+    if options.proxy_url is not None:
+        return _plain(options.proxy_url)
+    found = select_proxy(options.server_url, get_environ_proxies(options.server_url, no_proxy=None))
+    return _plain(found) if found else None
+
+
+def _plain(words: object) -> str:
+    """Blot out the credentials of an address."""
+    return re.sub(r"//[^/@\s]*@", "//(secret)@", str(words))
+
+
+def _skew_s(date: str, now_unix_s: float) -> float | None:
+    """Return how far this machine's clock is ahead of the server's; None where that does not say."""
+    try:
+        return now_unix_s - email.utils.parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
 
 
 def _push(options: Options, window: Window, run_id: str) -> Finding:
     """Push what the engine gathered, under a service name of the doctor's own."""
-    tags = MappingProxyType({"doctor_run": run_id})
-    labels = series_labels(replace(options, service_name=SERVICE_NAME, tags=tags), window.profile_type)
-    body = zlib.compress(push_request(labels, window.pprof, str(uuid.uuid4())), 6, wbits=31)
+    own = replace(options, service_name=SERVICE_NAME, tags=MappingProxyType({"doctor_run": run_id}))
+    body = zlib.compress(wire_of(options).encode(own, window, uuid.uuid4()), 6, wbits=31)
     try:
         answer = RequestsTransport(options).send(body, options.timeout_s)
     except TransportError as error:
         return Finding("FAIL", "push", f"{error}; is a proxy between here and the server?")
+    if answer.refusal:
+        return Finding("FAIL", "push", f"not taken: {answer.refusal}")
     if 200 <= answer.status < 300:
         return Finding("ok", "push", f"{len(body)} bytes, acknowledged with {answer.status}")
     advice = {
