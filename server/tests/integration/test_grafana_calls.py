@@ -1,7 +1,7 @@
 """What Grafana's data source and Profiles Drilldown ask, in the order and the codec that they ask it.
 
-The data source speaks Connect with binary protobuf, Drilldown through its proxy JSON. A profile is pushed first,
-and every answer must hold it: a push is visible at once, whatever the question.
+The data source speaks Connect with binary protobuf, Drilldown through its proxy JSON. A profile is pushed
+first, and every answer must hold it: a push is visible at once, whatever the question.
 """
 
 from __future__ import annotations
