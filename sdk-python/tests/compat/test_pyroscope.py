@@ -126,6 +126,20 @@ pyroscope.shutdown()
 
 
 @pytest.mark.skipif(not NATIVE, reason="built without the native core")
+def test_tags_that_were_set_before_configure_count(push_server: PushServer) -> None:
+    source = """
+from flamewire.compat import pyroscope
+pyroscope.add_thread_tag("early", "yes")
+with pyroscope.tag_wrapper({{ "outer": "1" }}):
+    pyroscope.configure(application_name="app", server_address="{url}")
+    burn(0.4)
+pyroscope.shutdown()
+"""
+    run(source, push_server, "native")
+    assert cpu_of(push_server, "burn", early="yes", outer="1") == pytest.approx(0.4e9, abs=EDGE_NS)
+
+
+@pytest.mark.skipif(not NATIVE, reason="built without the native core")
 def test_the_ride_sharing_example_tags_by_what_functions_are_told(push_server: PushServer) -> None:
     """Tags around a call in each handler, and again within what they share."""
     source = """
