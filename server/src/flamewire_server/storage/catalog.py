@@ -16,7 +16,13 @@ from pathlib import Path
 
 from flamewire_server.model.labels import Labels
 from flamewire_server.model.time_range import TimeRange
-from flamewire_server.storage.compaction_queue import FILE_COLUMNS, announce
+from flamewire_server.storage.compaction_queue import (
+    FILE_COLUMNS,
+    FIRST_DELAY_S,
+    Swap,
+    announce,
+    insert_block,
+)
 from flamewire_server.storage.database import Database, marks, storage_errors
 
 __all__ = [
@@ -156,6 +162,32 @@ class Catalog:
             for block in blocks:
                 self._insert_block(connection, block)
             announce(connection, blocks)
+
+    def adopt(self, swap: Swap, series: Sequence[NewSeries], *, created_at_s: int) -> None:
+        """Make a block of another data folder visible, whose files are durable."""
+        with self.database.transaction("take a block") as connection:
+            insert_block(connection, swap, created_at_s=created_at_s)
+            _put_series(connection, swap.tenant, swap.day, series)
+            connection.execute(
+                "INSERT INTO jobs (kind, tenant, day, due_at_s, lease_until_s, worker)"
+                " VALUES ('compact', ?, ?, ?, 0, '') ON CONFLICT (kind, tenant, day) DO NOTHING",
+                (swap.tenant, swap.day, created_at_s + FIRST_DELAY_S),
+            )
+
+    def series_of(self, block_id: int) -> list[NewSeries]:
+        """List the series of a block, with the times of their profiles in it."""
+        with storage_errors("list series"):
+            rows = self.database.connection().execute(
+                "SELECT series.fingerprint, service, profile_type, labels, held.time_min_ns, held.time_max_ns"
+                " FROM block_series held JOIN blocks ON blocks.id = held.block_id JOIN series"
+                " ON series.tenant = blocks.tenant AND series.day = blocks.day"
+                " AND series.fingerprint = held.fingerprint WHERE held.block_id = ?",
+                (block_id,),
+            )
+            return [
+                NewSeries(fingerprint, service, kind, [tuple(pair) for pair in json.loads(labels)], *times)
+                for fingerprint, service, kind, labels, *times in rows
+            ]
 
     def known_contents(
         self, tenant: str, keys: Sequence[tuple[int, bytes]]
@@ -340,23 +372,27 @@ class Catalog:
             "INSERT INTO block_series (block_id, fingerprint, time_min_ns, time_max_ns) VALUES (?, ?, ?, ?)",
             [(block_id, one.fingerprint, one.time_min_ns, one.time_max_ns) for one in block.series],
         )
-        connection.executemany(
-            "INSERT INTO series (tenant, day, fingerprint, service, profile_type, labels,"
-            " time_min_ns, time_max_ns)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, day, fingerprint) DO UPDATE SET"
-            " time_min_ns = CASE WHEN excluded.time_min_ns < series.time_min_ns"
-            " THEN excluded.time_min_ns ELSE series.time_min_ns END,"
-            " time_max_ns = CASE WHEN excluded.time_max_ns > series.time_max_ns"
-            " THEN excluded.time_max_ns ELSE series.time_max_ns END",
-            [
-                (
-                    block.tenant, block.day, one.fingerprint, one.service, one.profile_type,
-                    json.dumps(one.labels, ensure_ascii=False, separators=(",", ":")),
-                    one.time_min_ns, one.time_max_ns,
-                )
-                for one in block.series
-            ],
-        )  # fmt: skip
+        _put_series(connection, block.tenant, block.day, block.series)
+
+
+def _put_series(connection: sqlite3.Connection, tenant: str, day: str, series: Sequence[NewSeries]) -> None:
+    connection.executemany(
+        "INSERT INTO series (tenant, day, fingerprint, service, profile_type, labels,"
+        " time_min_ns, time_max_ns)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, day, fingerprint) DO UPDATE SET"
+        " time_min_ns = CASE WHEN excluded.time_min_ns < series.time_min_ns"
+        " THEN excluded.time_min_ns ELSE series.time_min_ns END,"
+        " time_max_ns = CASE WHEN excluded.time_max_ns > series.time_max_ns"
+        " THEN excluded.time_max_ns ELSE series.time_max_ns END",
+        [
+            (
+                tenant, day, one.fingerprint, one.service, one.profile_type,
+                json.dumps(one.labels, ensure_ascii=False, separators=(",", ":")),
+                one.time_min_ns, one.time_max_ns,
+            )
+            for one in series
+        ],
+    )  # fmt: skip
 
 
 def _rows(count: int, width: int) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "Swap",
     "SwapError",
     "announce",
+    "insert_block",
 ]
 
 # The files that a block may have, and the columns of `blocks` that name them.
@@ -110,6 +111,16 @@ class Swap:
     files: Sequence[BlockFile]
     row_count: int
     series: Sequence[tuple[int, int, int]]
+    times_ns: tuple[int, int] | None = None
+
+    @property
+    def bounds_ns(self) -> tuple[int, int]:
+        """The earliest and the latest time: as given, of its series, or of the merged blocks."""
+        if self.times_ns is not None:
+            return self.times_ns
+        firsts = [first for _, first, _ in self.series] or [block.time_min_ns for block in self.merged]
+        lasts = [last for _, _, last in self.series] or [block.time_max_ns for block in self.merged]
+        return min(firsts), max(lasts)
 
 
 def announce(connection: sqlite3.Connection, blocks: Sequence[NewBlock]) -> None:
@@ -186,6 +197,45 @@ class CompactionQueue:
             )
             return [_read_block(row) for row in rows]
 
+    def blocks_with(
+        self, tenant: str, day: str, fingerprints: Collection[int], start_ns: int, end_ns: int
+    ) -> list[StoredBlock]:
+        """List the blocks of a day that have profiles of some series in a range, the oldest first."""
+        wanted = set(fingerprints)
+        with storage_errors("list blocks"):
+            rows = self._database.connection().execute(
+                "SELECT held.block_id, held.fingerprint FROM block_series held"
+                " JOIN blocks ON blocks.id = held.block_id WHERE blocks.tenant = ? AND blocks.day = ?"
+                " AND held.time_max_ns >= ? AND held.time_min_ns <= ?",
+                (tenant, day, start_ns, end_ns),
+            )
+            ids = {block_id for block_id, fingerprint in rows if fingerprint in wanted}
+        return [block for block in self.blocks(tenant, day) if block.block_id in ids]
+
+    def forget_empty(self, tenant: str, day: str, *, now_s: int) -> None:
+        """Take the series of a day out that no block has any more, and all of a day without rows."""
+        of_day = (tenant, day)
+        with self._database.transaction("forget what was deleted") as connection:
+            connection.execute(
+                "DELETE FROM series WHERE tenant = ? AND day = ? AND fingerprint NOT IN"
+                " (SELECT held.fingerprint FROM block_series held JOIN blocks ON blocks.id = held.block_id"
+                " WHERE blocks.tenant = ? AND blocks.day = ?)",
+                (*of_day, *of_day),
+            )
+            (rows,) = connection.execute(
+                "SELECT COALESCE(SUM(row_count), 0) FROM blocks WHERE tenant = ? AND day = ?", of_day
+            ).fetchone()
+            if rows:
+                return
+            for column in FILE_COLUMNS:
+                connection.execute(
+                    f"INSERT INTO removed_files (name, removed_at_s) SELECT {column}, ? FROM blocks"
+                    f" WHERE tenant = ? AND day = ? AND {column} IS NOT NULL",
+                    (now_s, *of_day),
+                )
+            connection.execute("DELETE FROM blocks WHERE tenant = ? AND day = ?", of_day)
+            connection.execute("DELETE FROM jobs WHERE tenant = ? AND day = ?", of_day)
+
     def series(self, tenant: str, day: str) -> list[tuple[int, str, str]]:
         """List (fingerprint, service, profile type) of all series of a day."""
         with storage_errors("list series"):
@@ -239,7 +289,8 @@ class CompactionQueue:
             if removed != len(ids):
                 raise SwapError(f"{len(ids) - removed} of {len(ids)} blocks are gone")
             connection.execute(f"DELETE FROM block_series WHERE block_id IN ({marks(len(ids))})", ids)
-            self._insert(connection, swap)
+            created_at_s = min(block.created_at_s for block in swap.merged)
+            insert_block(connection, swap, created_at_s=created_at_s)
 
     def quarantine(self, block: StoredBlock, kinds: Collection[str]) -> None:
         """Note that files of a block are damaged: it is not merged, and nobody reads them.
@@ -275,32 +326,31 @@ class CompactionQueue:
             )
         return int(count)
 
-    def _insert(self, connection: sqlite3.Connection, swap: Swap) -> None:
-        merged = swap.merged
-        # A block of symbols only stands for the times of those that it was made of.
-        time_min_ns = min([first for _, first, _ in swap.series] or [block.time_min_ns for block in merged])
-        time_max_ns = max([last for _, _, last in swap.series] or [block.time_max_ns for block in merged])
-        files = {file.kind: file for file in swap.files}
-        fields: dict[str, object] = {
-            "tenant": swap.tenant,
-            "day": swap.day,
-            "level": swap.level,
-            "row_count": swap.row_count,
-            "time_min_ns": time_min_ns,
-            "time_max_ns": time_max_ns,
-            "created_at_s": min(block.created_at_s for block in merged),
-            "symbols_bytes": 0,
-        }
-        for kind, file in files.items():
-            fields |= {f"{kind}_name": file.name, f"{kind}_bytes": file.size_bytes, f"{kind}_crc": file.crc}
-        (block_id,) = connection.execute(
-            f"INSERT INTO blocks ({', '.join(fields)}) VALUES ({marks(len(fields))}) RETURNING id",
-            list(fields.values()),
-        ).fetchone()
-        connection.executemany(
-            "INSERT INTO block_series (block_id, fingerprint, time_min_ns, time_max_ns) VALUES (?, ?, ?, ?)",
-            [(block_id, *one) for one in swap.series],
-        )
+
+def insert_block(connection: sqlite3.Connection, swap: Swap, *, created_at_s: int) -> None:
+    """Insert a block that is not new; part of a transaction."""
+    time_min_ns, time_max_ns = swap.bounds_ns
+    fields: dict[str, object] = {
+        "tenant": swap.tenant,
+        "day": swap.day,
+        "level": swap.level,
+        "row_count": swap.row_count,
+        "time_min_ns": time_min_ns,
+        "time_max_ns": time_max_ns,
+        "created_at_s": created_at_s,
+        "symbols_bytes": 0,
+    }
+    for file in swap.files:
+        kind = file.kind
+        fields |= {f"{kind}_name": file.name, f"{kind}_bytes": file.size_bytes, f"{kind}_crc": file.crc}
+    (block_id,) = connection.execute(
+        f"INSERT INTO blocks ({', '.join(fields)}) VALUES ({marks(len(fields))}) RETURNING id",
+        list(fields.values()),
+    ).fetchone()
+    connection.executemany(
+        "INSERT INTO block_series (block_id, fingerprint, time_min_ns, time_max_ns) VALUES (?, ?, ?, ?)",
+        [(block_id, *one) for one in swap.series],
+    )
 
 
 _FILE_FIELDS = ", ".join(f"{kind}_name, {kind}_bytes, {kind}_crc" for kind in KINDS)
