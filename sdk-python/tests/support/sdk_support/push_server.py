@@ -45,6 +45,7 @@ class Request:
     headers: dict[str, str]
     body: bytes
     monotonic_s: float
+    unix_ns: int
     reply: Reply = Reply()
 
     @property
@@ -153,8 +154,8 @@ class PushServer:
         client = handler.client_address
         with self._changed:
             reply = self.script.popleft() if self.script else self.fallback
-            now_s = time.monotonic()
-            self.requests.append(Request(client, handler.path, dict(handler.headers), body, now_s, reply))
+            came = (time.monotonic(), time.time_ns())
+            self.requests.append(Request(client, handler.path, dict(handler.headers), body, *came, reply))
             self._changed.notify_all()
         if reply.delay_s:
             self._closing.wait(reply.delay_s)
