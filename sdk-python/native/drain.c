@@ -156,6 +156,17 @@ uint64_t fw_fullest_ring(void) {
     return most;
 }
 
+/* Without a sampler nobody drains, and tags and spans are used all the same: before the start, where profiling is switched
+ * off, after the stop. Never waits: who holds the lock (the end of a stop, an encoder) leaves them to the next call. */
+void fw_labels_sweep(void) {
+    if (!atomic_load(&fw.active) && pthread_mutex_trylock(&fw.reader_lock) == 0) {
+        if (!atomic_load(&fw.active)) {
+            fw_labels_release_all(fw_labels_take_retired());
+        }
+        pthread_mutex_unlock(&fw.reader_lock);
+    }
+}
+
 void fw_drain_all(void) {
     fw_labels *retired = fw_labels_take_retired();
     for (uint32_t i = 0; i < atomic_load(&fw.slots_used); i++) {

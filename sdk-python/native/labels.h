@@ -33,6 +33,7 @@ typedef struct fw_labels fw_labels;
 
 fw_labels *fw_labels_new(const char *blob, uint32_t plain_length, uint32_t full_length);
 void fw_labels_retire(fw_labels *labels);          /* any thread: the Scope has died */
+void fw_labels_sweep(void);                        /* drain.c, any thread: where nothing samples, the retired ones go */
 fw_labels *fw_labels_take_retired(void);           /* reader: those that may go once all rings are drained */
 void fw_labels_release_all(fw_labels *retired);    /* reader */
 void fw_labels_acquire(fw_labels *labels);         /* reader */

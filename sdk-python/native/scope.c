@@ -359,6 +359,7 @@ static void scope_dealloc(PyObject *self) {
     if (name != NULL) {
         fw_labels_retire(name);
     }
+    fw_labels_sweep();
     Py_DECREF(scope->own);
     Py_DECREF(scope->pairs);
     Py_XDECREF(scope->span);
@@ -396,6 +397,7 @@ static PyObject *scope_rename(PyObject *self, PyObject *value) {
     fw_labels *before = atomic_exchange(&((fw_scope *)self)->labels->name_owner->name, name);
     if (before != NULL) {
         fw_labels_retire(before);
+        fw_labels_sweep();
     }
     return Py_NewRef(Py_None);
 }
