@@ -28,9 +28,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import json_format
 from ingest import DEADLINE_S, SHAPES, Server, Service, describe_disk, describe_machine, push_all
 
 from flamewire_server._native import Encoder, Limits, Reader
+from flamewire_server._proto.querier.v1 import querier_pb2
 from flamewire_server.ingest.block_writer import BlockWriter, Push
 from flamewire_server.ingest.format import Head
 from flamewire_server.ingest.push_v1 import PROTO as PUSH
@@ -47,10 +49,13 @@ BATCH = 600
 
 
 def ask(server: Server, method: str, request: dict[str, Any]) -> bytes:
+    body, content_type = json.dumps(request).encode(), "application/json"
+    if method == "SelectMergeProfile":
+        # No client asks for a pprof in JSON.
+        message = json_format.ParseDict(request, querier_pb2.SelectMergeProfileRequest())
+        body, content_type = message.SerializeToString(), "application/proto"
     call = urllib.request.Request(
-        f"{server.url}/querier.v1.QuerierService/{method}",
-        json.dumps(request).encode(),
-        {"Content-Type": "application/json"},
+        f"{server.url}/querier.v1.QuerierService/{method}", body, {"Content-Type": content_type}
     )
     with urllib.request.urlopen(call, timeout=DEADLINE_S) as reply:
         return bytes(reply.read())
