@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,8 @@ from flamewire_server.config import Config, is_loopback
 from flamewire_server.errors import ConfigError, StorageError
 from flamewire_server.http.access import Access
 from flamewire_server.http.export import ExportAnswers
+from flamewire_server.http.grpc import make_grpc_middleware
+from flamewire_server.http.listener import Listeners
 from flamewire_server.http.middleware import make_middleware
 from flamewire_server.http.operations import OperationsHandlers
 from flamewire_server.http.push import PushHandlers
@@ -96,12 +99,13 @@ async def _serve(
         access = Access(KeyRing(config.data_dir / KEYS_FILE))
         app = web.Application(
             middlewares=[
+                make_grpc_middleware(),
                 make_middleware(
                     check_host=is_loopback(config.listen_address),
                     allowed_hosts=config.allowed_hosts,
                     metrics=metrics,
                     access=access,
-                )
+                ),
             ]
         )
         app.add_routes(access.grant(PushHandlers(config, committer, metrics).routes(), "push"))
@@ -123,14 +127,20 @@ async def _serve(
             shutdown_timeout=config.graceful_shutdown_timeout_s,
         )
         await runner.setup()
+        assert runner.server is not None
+        listeners = Listeners(runner.server)
         compactor = Compactor(store=store, queue=CompactionQueue(catalog.database), metrics=metrics)
         upkeep = [
             asyncio.create_task(_keep_retention(config, metrics, store, catalog, query_executor)),
             asyncio.create_task(_keep_compacting(compactor, compact_executor)),
         ]
         try:
-            url = await _listen(runner, config)
-            _log.info("listening", url=url, version=__version__, data=str(config.data_dir.resolve()))
+            ssl_context = make_ssl_context(config)
+            url = await _listen(listeners, config.listen_address, config.listen_port, ssl_context)
+            more = {}
+            if config.otlp_listen is not None:
+                more["otlp_url"] = await _listen(listeners, *config.otlp_listen, ssl_context)
+            _log.info("listening", url=url, **more, version=__version__, data=str(config.data_dir.resolve()))
             await stop.wait()
             _log.info("stopping")
             operations.stopping = True
@@ -140,7 +150,9 @@ async def _serve(
             await asyncio.gather(*upkeep, return_exceptions=True)
             # Stops listening, then waits for the requests that were taken; the committer answers them
             # meanwhile.
+            listeners.stop()
             await _close(runner)
+            listeners.abort()
             await committer.drain()
 
 
@@ -157,19 +169,16 @@ async def _close(runner: web.AppRunner) -> None:
     await cleanup
 
 
-async def _listen(runner: web.AppRunner, config: Config) -> str:
-    ssl_context = make_ssl_context(config)
-    family = socket.AF_INET6 if ":" in config.listen_address else socket.AF_INET
+async def _listen(listeners: Listeners, address: str, port: int, ssl_context: ssl.SSLContext | None) -> str:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        listener = socket.create_server(
-            (config.listen_address, config.listen_port), family=family, backlog=1024
-        )
+        listener = socket.create_server((address, port), family=family, backlog=1024)
     except OSError as error:
         raise ConfigError(
-            f"cannot listen on {config.listen_address}:{config.listen_port}: {error.strerror}; give"
-            " another --listen"
+            f"cannot listen on {address}:{port}: {error.strerror}; give another --listen or"
+            " --otlp-grpc-listen"
         ) from error
-    await web.SockSite(runner, listener, ssl_context=ssl_context).start()
+    await listeners.listen(listener, ssl_context)
     address, port = listener.getsockname()[:2]
     scheme = "http" if ssl_context is None else "https"
     return f"{scheme}://[{address}]:{port}" if family == socket.AF_INET6 else f"{scheme}://{address}:{port}"

@@ -68,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--listen", metavar="ADDRESS:PORT", help="default 127.0.0.1:4040; port 0 picks a free one"
     )
+    parser.add_argument(
+        "--otlp-grpc-listen",
+        metavar="ADDRESS:PORT",
+        help="a second address, as 127.0.0.1:4317 where OTLP's exporters look; the first takes OTLP too",
+    )
     parser.add_argument("--data", metavar="FOLDER", help="where profiles are kept, default ./flamewire-data")
     parser.add_argument("--config", metavar="FILE", help="YAML in the shape of Pyroscope's")
     parser.add_argument(
@@ -89,6 +94,7 @@ def _load(options: argparse.Namespace) -> tuple[Config, list[str]]:
     if options.listen is not None:
         flags |= split_listen(options.listen, "--listen")
     for field, value in (
+        ("otlp_listen", options.otlp_grpc_listen),
         ("data_dir", options.data),
         ("log_format", options.log_format),
         ("log_level", options.log_level),

@@ -44,6 +44,7 @@ class Config:
 
     listen_address: str = "127.0.0.1"
     listen_port: int = 4040
+    otlp_listen: tuple[str, int] | None = None
     allowed_hosts: tuple[str, ...] = ()
     insecure: bool = False
     log_level: str = "info"
@@ -147,6 +148,15 @@ def _parse_address(value: object) -> str:
     return address or "0.0.0.0"  # noqa: S104 - refused without --insecure, see _validate
 
 
+def _parse_listen(value: object) -> tuple[str, int] | None:
+    address, colon, port = str(value).strip().rpartition(":")
+    if not str(value).strip():
+        return None
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError("ADDRESS:PORT, as in 127.0.0.1:4317, or nothing")
+    return _parse_address(address), int(port)
+
+
 def _parse_hosts(value: object) -> tuple[str, ...]:
     hosts = value if isinstance(value, list) else str(value).split(",")
     return tuple(str(host).strip().lower() for host in hosts if str(host).strip())
@@ -172,6 +182,7 @@ _LARGE = 1 << 40
 SETTINGS: tuple[Setting, ...] = (
     Setting("listen_address", "server.http_listen_address", "LISTEN_ADDRESS", _parse_address),
     Setting("listen_port", "server.http_listen_port", "LISTEN_PORT", _parse_count(0, 65535)),
+    Setting("otlp_listen", "server.otlp_grpc_listen", "OTLP_GRPC_LISTEN", _parse_listen),
     Setting("allowed_hosts", "server.allowed_hosts", "ALLOWED_HOSTS", _parse_hosts),
     Setting("insecure", "server.insecure", "INSECURE", _parse_bool),
     Setting("log_level", "server.log_level", "LOG_LEVEL", _parse_choice("debug", "info", "warn", "error")),
@@ -389,9 +400,11 @@ def _parse(setting: Setting, value: object, source: str) -> object:
 def _validate(config: Config) -> None:
     assert {setting.field for setting in SETTINGS} == {field.name for field in fields(Config)}
     has_keys = (config.data_dir / KEYS_FILE).exists()
-    if not is_loopback(config.listen_address) and not has_keys and not config.insecure:
+    addresses = [config.listen_address, *([config.otlp_listen[0]] if config.otlp_listen else [])]
+    public = next((address for address in addresses if not is_loopback(address)), None)
+    if public is not None and not has_keys and not config.insecure:
         raise ConfigError(
-            f"refusing to listen on {config.listen_address}: everybody who reaches this address could"
+            f"refusing to listen on {public}: everybody who reaches this address could"
             " read and write"
             f" profiles, for {config.data_dir} has no keys. Make one with `flamewire-server keys add`, listen"
             " on 127.0.0.1 behind a proxy that authenticates, or accept the risk with --insecure"

@@ -63,7 +63,8 @@ class ServerProcess:
             command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env={**os.environ, **(environ or {})}
         )
         self.events: list[dict[str, Any]] = []
-        url = urlsplit(self._wait_for("listening")["url"])
+        self.listening = self._wait_for("listening")
+        url = urlsplit(self.listening["url"])
         assert url.hostname
         assert url.port
         self.host, self.port = url.hostname, url.port

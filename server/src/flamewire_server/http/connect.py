@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
@@ -18,6 +18,7 @@ from flamewire_server.errors import Code, OverloadedError, RequestError
 from flamewire_server.ingest.encoding import ENCODINGS, Encoding
 
 __all__ = [
+    "BODY",
     "JSON",
     "PROTO",
     "BodyBudget",
@@ -106,6 +107,16 @@ def encoding_of(request: web.Request) -> Encoding:
     )
 
 
+class BodySource(Protocol):
+    """Where a body comes from in place of the request's own content."""
+
+    async def readany(self) -> bytes:
+        """Read what is there, b"" at the end."""
+
+
+BODY: web.RequestKey[BodySource] = web.RequestKey("body", BodySource)
+
+
 class BodyBudget:
     """Bytes of all bodies that are held at one time: bounds memory, whoever sends. Belongs to the event
     loop."""
@@ -162,11 +173,12 @@ async def read_body(request: web.Request, *, limit_bytes: int, lease: BodyLease)
     declared = request.content_length
     if declared is not None and declared > limit_bytes:
         raise _too_large(limit_bytes)
+    content = request.get(BODY, request.content)
     chunks: list[bytes] = []
     size_bytes = 0
     try:
         async with asyncio.timeout(_BODY_TIMEOUT_S):
-            while chunk := await request.content.readany():
+            while chunk := await content.readany():
                 size_bytes += len(chunk)
                 if size_bytes > limit_bytes:
                     raise _too_large(limit_bytes)

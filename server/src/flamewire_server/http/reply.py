@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from flamewire_server.http.connect import BODY
+
 __all__ = ["is_gone", "send", "takes_gzip"]
 
 # Below it, compressing saves no packet.
@@ -40,7 +42,8 @@ async def send(
             body = await asyncio.get_running_loop().run_in_executor(None, _compress, body)
             sent["Content-Encoding"] = "gzip"
     sent["Content-Type"] = content_type
-    if len(body) <= _PIECE_BYTES:
+    # A message of gRPC is framed as a whole.
+    if len(body) <= _PIECE_BYTES or BODY in request:
         return web.Response(body=body, headers=sent)
     response = web.StreamResponse(headers=sent)
     response.content_length = len(body)
