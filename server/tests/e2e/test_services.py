@@ -150,10 +150,12 @@ NO_EXPORTERS = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METR
         pytest.param(
             "opentelemetry-instrument uvicorn --port 0 fastapi_plain:app", "/async", id="zero-code-uvicorn"
         ),
-        pytest.param("gunicorn -w 2 -b 127.0.0.1:0 wsgi_service:app", "/", id="gunicorn"),
-        pytest.param("gunicorn -w 2 -b 127.0.0.1:0 --preload wsgi_service:app", "/", id="gunicorn-preload"),
+        pytest.param("gunicorn -t 120 -w 2 -b 127.0.0.1:0 wsgi_service:app", "/", id="gunicorn"),
         pytest.param(
-            "gunicorn -w 2 -b 127.0.0.1:0 -k uvicorn_worker.UvicornWorker fastapi_service:app",
+            "gunicorn -t 120 -w 2 -b 127.0.0.1:0 --preload wsgi_service:app", "/", id="gunicorn-preload"
+        ),
+        pytest.param(
+            "gunicorn -t 120 -w 2 -b 127.0.0.1:0 -k uvicorn_worker.UvicornWorker fastapi_service:app",
             "/async",
             id="gunicorn-uvicorn-worker",
         ),
