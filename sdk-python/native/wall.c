@@ -401,7 +401,7 @@ void fw_wall_end(fw_slot *slot) {
 
 PyObject *fw_wall_stats(void) {
     if (wall.period_ns == 0) {
-        Py_RETURN_NONE;
+        return Py_NewRef(Py_None);
     }
     uint64_t lasted_ns = (wall.wanted ? monotonic_ns() : wall.ended_ns) - wall.started_ns;
     return Py_BuildValue(
