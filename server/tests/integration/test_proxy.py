@@ -94,25 +94,38 @@ def proxy(start_server: Callable[..., ServerProcess], tmp_path: Path) -> Iterato
     folder = tmp_path / "nginx"
     folder.mkdir()
     ca = make_ca(folder, "ca")
-    port = free_port()
-    configuration = write_configuration(folder, server, make_certificate(folder, "own", ca), read_key, port)
-    assert NGINX
-    process = subprocess.Popen([NGINX, "-e", str(folder / "error.log"), "-c", str(configuration)])
-    try:
+    own = make_certificate(folder, "own", ca)
+    for attempt in range(5):
+        # Somebody else may take the port before nginx does.
+        port = free_port()
+        configuration = write_configuration(folder, server, own, read_key, port)
+        process = start(folder, configuration)
         made = Proxy(port, client_context(ca), push_key, server)
-        deadline_s = time.monotonic() + DEADLINE_S
-        while True:
-            try:
-                made.ask("GET", "/metrics")
-                break
-            except ConnectionError:
-                assert process.poll() is None, (folder / "error.log").read_text()
-                assert time.monotonic() < deadline_s
-                time.sleep(0.05)
-        yield made
-    finally:
-        process.terminate()
-        process.wait(DEADLINE_S)
+        try:
+            if answers(made, process):
+                yield made
+                return
+            assert attempt < 4, (folder / "error.log").read_text()
+        finally:
+            process.terminate()
+            process.wait(DEADLINE_S)
+
+
+def start(folder: Path, configuration: Path) -> subprocess.Popen[bytes]:
+    assert NGINX
+    return subprocess.Popen([NGINX, "-e", str(folder / "error.log"), "-c", str(configuration)])
+
+
+def answers(proxy: Proxy, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until the proxy answers; False where it ended instead."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while process.poll() is None:
+        try:
+            return proxy.ask("GET", "/metrics")[0] == 404
+        except OSError:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+    return False
 
 
 def basic(user: str, password: str) -> dict[str, str]:
