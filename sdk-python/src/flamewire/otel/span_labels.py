@@ -45,7 +45,9 @@ class SpanLabels:
 
     def scope(self) -> NativeScope | None:
         """Return the Scope to make current; None after the span's end."""
-        return None if self._ended else self._made()
+        if self._ended:
+            return None
+        return self._scopes[0] if self._scopes else self._made()
 
     def rename(self, name: str) -> None:
         """Let samples carry the new name in all threads and tasks, where the span is a local root."""
@@ -62,7 +64,7 @@ class SpanLabels:
 
     def _made(self) -> NativeScope:
         """Return the Scope, made at the first call; of two that threads make at once the first counts."""
-        if self._scopes:
+        if self._scopes:  # a root's, whose child asks
             return self._scopes[0]
         name = self.root._name
         self._scopes.append(
