@@ -246,16 +246,19 @@ class Exporter:
         while True:
             wait_s = self.step()
             with self._changed:
-                if self._closed or (self._closing_until_s is not None and wait_s is None):
+                if self._closed:
                     return
-                if wait_s is None or wait_s > 0:
-                    # The queue may have changed since step() looked. With a spool nothing is waited for that
-                    # another process is sending.
-                    again_s = self._wait_s()
-                    if again_s is None or again_s > 0:
-                        self._changed.wait(again_s)
-                    elif wait_s is None:
-                        self._changed.wait(_LOOK_AGAIN_S)
+                if wait_s == 0:
+                    continue
+                # The queue may have changed, or the end have come, since step() looked.
+                again_s = self._wait_s()
+                sent_elsewhere = wait_s is None and again_s == 0
+                if again_s is None or sent_elsewhere:
+                    if self._closing_until_s is not None:
+                        return
+                    self._changed.wait(_LOOK_AGAIN_S if sent_elsewhere else None)
+                elif again_s > 0:
+                    self._changed.wait(again_s)
 
     def _waiting(self) -> list[Entry]:
         return self._queue.entries(own=self._closing_until_s is not None)
