@@ -47,7 +47,7 @@ target: all
 multitenancy_enabled: true
 server: {http_listen_address: 127.0.0.1, http_listen_port: 4041, grpc_listen_port: 9095}
 storage: {backend: filesystem, filesystem: {dir: /srv/profiles}}
-limits: {max_profile_size_bytes: 1000, ingestion_rate_mb: 4, compactor_blocks_retention_period: 7d}
+limits: {max_profile_size_bytes: 1000, keep_stripped_profiles: true, compactor_blocks_retention_period: 7d}
 memberlist: {join_members: [a, b]}
 """
     config, warnings = load_with_warnings(tmp_path, text)
@@ -55,7 +55,7 @@ memberlist: {join_members: [a, b]}
     assert config.data_dir == Path("/srv/profiles")
     assert config.max_profile_bytes == 1000
     assert config.retention_s == 7 * 86400
-    ignored = {"target", "server.grpc_listen_port", "limits.ingestion_rate_mb", "memberlist"}
+    ignored = {"target", "server.grpc_listen_port", "limits.keep_stripped_profiles", "memberlist"}
     assert {warning.split(": ")[1].split(" ")[0] for warning in warnings} == ignored
 
 

@@ -8,12 +8,13 @@ import socket
 import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import web
 
 from flamewire_server import __version__
-from flamewire_server._native import Encoder, Limits, Reader
+from flamewire_server._native import Encoder, Reader
 from flamewire_server.auth import KEYS_FILE, KeyRing
 from flamewire_server.compaction.compactor import Compactor
 from flamewire_server.config import Config, is_loopback
@@ -33,8 +34,10 @@ from flamewire_server.http.ui import UiHandlers
 from flamewire_server.http.url_service import UrlService
 from flamewire_server.ingest.block_writer import BlockWriter
 from flamewire_server.ingest.committer import Committer
+from flamewire_server.ingest.rate import RateGate
 from flamewire_server.log import EventLog
 from flamewire_server.metrics import Metrics
+from flamewire_server.overrides import TenantConfigs, native_limits
 from flamewire_server.query.queries import Queries
 from flamewire_server.storage.catalog import Catalog
 from flamewire_server.storage.compaction_queue import CompactionQueue
@@ -49,8 +52,8 @@ _SCAN_THREADS = 2
 _RETENTION_INTERVAL_S = 60
 _COMPACTION_INTERVAL_S = 2
 _IDLE_CHECK_S = 0.1
+_OVERRIDES_INTERVAL_S = 5
 _UI_FOLDER = Path(__file__).parent / "_ui"
-_NS_PER_S = 10**9
 _log = EventLog(__name__)
 
 
@@ -89,13 +92,17 @@ async def _serve(
         ThreadPoolExecutor(1, "compact") as compact_executor,
         ThreadPoolExecutor(_QUERY_THREADS, "query") as query_executor,
     ):
-        writer = BlockWriter(store=store, catalog=catalog, encoder=Encoder(), limits=_limits(config))
-        committer = Committer(writer.commit, executor=commit_executor, metrics=metrics)
+        tenants = TenantConfigs(config)
+        limits = native_limits(config)
+        writer = BlockWriter(store=store, catalog=catalog, encoder=Encoder(), limits=limits, configs=tenants)
+        committer = Committer(
+            writer.commit, executor=commit_executor, metrics=metrics, gate=RateGate(tenants)
+        )
         operations = OperationsHandlers(committer, metrics)
         reader = Reader(max_cached_bytes=config.query_cache_bytes, max_threads=_SCAN_THREADS)
         queries = Queries(catalog, store, reader, metrics, max_query_bytes=config.max_query_bytes)
         query_runner = QueryRunner(config, query_executor, metrics)
-        services = make_services(config, queries, catalog.database, _limits(config), query_runner, metrics)
+        services = make_services(config, queries, catalog.database, limits, query_runner, metrics)
         access = Access(KeyRing(config.data_dir / KEYS_FILE))
         app = web.Application(
             middlewares=[
@@ -130,9 +137,12 @@ async def _serve(
         assert runner.server is not None
         listeners = Listeners(runner.server)
         compactor = Compactor(store=store, queue=CompactionQueue(catalog.database), metrics=metrics)
+        reread = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reread.set)
         upkeep = [
-            asyncio.create_task(_keep_retention(config, metrics, store, catalog, query_executor)),
+            asyncio.create_task(_keep_retention(tenants, metrics, store, catalog, query_executor)),
             asyncio.create_task(_keep_compacting(compactor, compact_executor)),
+            asyncio.create_task(_keep_overrides(tenants, metrics, reread)),
         ]
         try:
             ssl_context = make_ssl_context(config)
@@ -184,13 +194,32 @@ async def _listen(listeners: Listeners, address: str, port: int, ssl_context: ss
     return f"{scheme}://[{address}]:{port}" if family == socket.AF_INET6 else f"{scheme}://{address}:{port}"
 
 
+async def _keep_overrides(tenants: TenantConfigs, metrics: Metrics, reread: asyncio.Event) -> None:
+    """Read the overrides file again when it has changed: every few seconds, and at SIGHUP."""
+    while True:
+        metrics.overrides_current.set(tenants.reload())
+        reread.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(reread.wait(), _OVERRIDES_INTERVAL_S)
+
+
 async def _keep_retention(
-    config: Config, metrics: Metrics, store: LocalStore, catalog: Catalog, executor: ThreadPoolExecutor
+    tenants: TenantConfigs,
+    metrics: Metrics,
+    store: LocalStore,
+    catalog: Catalog,
+    executor: ThreadPoolExecutor,
 ) -> None:
     loop = asyncio.get_running_loop()
 
     def apply() -> int:
-        return apply_retention(catalog, store, retention_s=config.retention_s, now_s=time.time())
+        return apply_retention(
+            catalog,
+            store,
+            retention_s=0,
+            now_s=time.time(),
+            retention_of=lambda one: tenants.of(one).retention_s,
+        )
 
     while True:
         try:
@@ -212,19 +241,3 @@ async def _keep_compacting(compactor: Compactor, executor: ThreadPoolExecutor) -
         except Exception as error:  # noqa: BLE001 - the root of the compaction thread: a defect must not end it
             _log.error("compaction_defect", exc=error)
         await asyncio.sleep(_COMPACTION_INTERVAL_S)
-
-
-def _limits(config: Config) -> Limits:
-    return Limits(
-        max_request_bytes=config.max_request_bytes,
-        max_profile_bytes=config.max_profile_bytes,
-        max_samples=config.max_samples,
-        max_sample_labels=config.max_sample_labels,
-        max_label_names=config.max_label_names,
-        max_label_name_bytes=config.max_label_name_bytes,
-        max_label_value_bytes=config.max_label_value_bytes,
-        max_stack_depth=config.max_stack_depth,
-        max_string_bytes=config.max_string_bytes,
-        reject_older_than_ns=int(config.reject_older_than_s * _NS_PER_S),
-        reject_newer_than_ns=int(config.reject_newer_than_s * _NS_PER_S),
-    )

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from flamewire_server.auth import KEYS_FILE
 from flamewire_server.config_keys import MEANINGLESS, UNSUPPORTED
@@ -23,6 +24,7 @@ __all__ = [
     "Setting",
     "is_loopback",
     "load_config",
+    "load_overrides",
     "parse_duration_s",
     "split_listen",
 ]
@@ -65,6 +67,10 @@ class Config:
     reject_older_than_s: float = 24 * 3600.0
     reject_newer_than_s: float = 600.0
     retention_s: float = 14 * 86400.0
+    ingestion_rate_bytes: int = 0
+    ingestion_burst_bytes: int = 0
+    max_series: int = 0
+    overrides_file: Path | None = None
     max_flamegraph_nodes_default: int = 8192
     max_flamegraph_nodes: int = 1048576
     max_query_length_s: float = 0.0
@@ -121,6 +127,17 @@ def _parse_megabytes(value: object) -> int:
     return _parse_count(1, 4096)(value) << 20
 
 
+def _parse_fractional_megabytes(value: object) -> int:
+    wanted = "a number of megabytes from 0 to 4096, 0 for any"
+    try:
+        megabytes = float(str(value))
+    except ValueError:
+        raise ValueError(wanted) from None
+    if not 0 <= megabytes <= 4096:
+        raise ValueError(wanted)
+    return int(megabytes * (1 << 20))
+
+
 def _parse_choice(*choices: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         word = str(value).strip().lower()
@@ -166,6 +183,10 @@ def _parse_path(value: object) -> Path:
     if not str(value).strip():
         raise ValueError("the path of a folder")
     return Path(str(value)).expanduser()
+
+
+def _parse_optional_path(value: object) -> Path | None:
+    return Path(str(value)).expanduser() if str(value).strip() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +271,22 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("reject_older_than_s", "limits.reject_older_than", "REJECT_OLDER_THAN", parse_duration_s),
     Setting("reject_newer_than_s", "limits.reject_newer_than", "REJECT_NEWER_THAN", parse_duration_s),
     Setting("retention_s", "limits.retention_period", "RETENTION_PERIOD", parse_duration_s),
+    Setting(
+        "ingestion_rate_bytes", "limits.ingestion_rate_mb", "INGESTION_RATE_MB", _parse_fractional_megabytes
+    ),
+    Setting(
+        "ingestion_burst_bytes",
+        "limits.ingestion_burst_size_mb",
+        "INGESTION_BURST_SIZE_MB",
+        _parse_fractional_megabytes,
+    ),
+    Setting(
+        "max_series",
+        "limits.max_global_series_per_tenant",
+        "MAX_GLOBAL_SERIES_PER_TENANT",
+        _parse_count(0, 1 << 30),
+    ),
+    Setting("overrides_file", "runtime_config.file", "RUNTIME_CONFIG_FILE", _parse_optional_path),
     Setting(
         "max_flamegraph_nodes_default",
         "limits.max_flamegraph_nodes_default",
@@ -343,6 +380,44 @@ def split_listen(text: str, source: str) -> dict[str, object]:
             f"{source}: {text!r} is no address to listen on; write ADDRESS:PORT, as in 127.0.0.1:4040"
         )
     return {"listen_address": _parse_address(address), "listen_port": int(port)}
+
+
+# What may differ between tenants.
+_OF_TENANTS = frozenset(
+    {
+        "max_request_bytes", "max_profile_bytes", "max_samples", "max_sample_labels", "max_stack_depth",
+        "max_string_bytes", "max_label_names", "max_label_name_bytes", "max_label_value_bytes",
+        "reject_older_than_s", "reject_newer_than_s", "retention_s", "ingestion_rate_bytes",
+        "ingestion_burst_bytes", "max_series",
+    }
+)  # fmt: skip
+
+
+def load_overrides(path: Path) -> dict[str, dict[str, Any]]:
+    """Read the overrides file: for each tenant, Config field -> value.
+
+    Raises:
+        ConfigError: it cannot be read, or a key or value of it cannot be used.
+    """
+    tree = _load_yaml(path) or {}
+    tenants = tree.get("overrides") or {} if isinstance(tree, dict) else None
+    if not isinstance(tree, dict) or set(tree) - {"overrides"} or not isinstance(tenants, dict):
+        raise ConfigError(f"{path}: the file must be `overrides:`, then tenants, then keys of limits")
+    found: dict[str, dict[str, Any]] = {}
+    for tenant, keys in tenants.items():
+        if not isinstance(keys, dict):
+            raise ConfigError(f"{path}: overrides.{tenant} must be a block of `key: value` lines")
+        values = found[str(tenant)] = {}
+        for name, value in keys.items():
+            key = f"limits.{name}"
+            setting = _BY_KEY.get(_ALIASES.get(key, key))
+            source = f"{path}: overrides.{tenant}.{name}"
+            if key in MEANINGLESS:
+                continue
+            if setting is None or setting.field not in _OF_TENANTS:
+                raise ConfigError(f"{source}: this cannot be set for one tenant{_nearest(key)}")
+            values[setting.field] = _parse(setting, value, source)
+    return found
 
 
 def _load_yaml(path: Path) -> object:

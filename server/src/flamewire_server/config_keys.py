@@ -14,8 +14,8 @@ MEANINGLESS: frozenset[str] = frozenset(
     """
     target api distributor querier frontend frontend_worker query_scheduler query_backend segment_writer
     metastore compaction_worker adaptive_placement symbolizer ingester store_gateway memberlist pyroscopedb
-    tracing overrides_exporter runtime_config tenant_settings compactor self_profiling analytics show_banner
-    shutdown_delay architecture_storage admin_server embedded_grafana
+    tracing overrides_exporter runtime_config.period tenant_settings compactor self_profiling analytics
+    show_banner shutdown_delay architecture_storage admin_server embedded_grafana
     server.http_listen_network server.http_listen_conn_limit server.grpc_listen_network
     server.grpc_listen_address server.grpc_listen_port server.grpc_listen_conn_limit
     server.grpc_collect_max_streams_by_conn server.tls_cipher_suites server.tls_min_version
@@ -34,12 +34,12 @@ MEANINGLESS: frozenset[str] = frozenset(
     server.log_request_at_info_level_enabled server.log_request_exclude_headers_list
     server.trace_request_headers server.trace_request_exclude_headers_list server.cluster_validation
     server.create_new_traces storage.s3 storage.gcs storage.azure storage.swift storage.cos
-    storage.storage_prefix storage.prefix limits.ingestion_rate_mb limits.ingestion_burst_size_mb
+    storage.storage_prefix storage.prefix
     limits.keep_stripped_profiles limits.max_sessions_per_series limits.enforce_labels_order
     limits.disable_label_sanitization limits.push_max_concurrency limits.distributor_aggregation_window
     limits.distributor_aggregation_period limits.ingestion_relabeling_rules
     limits.ingestion_relabeling_default_rules_position limits.sample_type_relabeling_rules
-    limits.ingestion_tenant_shard_size limits.max_local_series_per_tenant limits.max_global_series_per_tenant
+    limits.ingestion_tenant_shard_size limits.max_local_series_per_tenant
     limits.max_query_lookback limits.max_query_parallelism limits.query_analysis_enabled
     limits.query_analysis_series_enabled limits.include_stripped_profiles
     limits.store_gateway_tenant_shard_size limits.split_queries_by_interval limits.query_sanitize_on_merge

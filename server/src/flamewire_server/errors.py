@@ -94,5 +94,5 @@ class SelectorError(RequestError):
 class OverloadedError(RequestError):
     """The server cannot take the request now."""
 
-    def __init__(self, code: Code, message: str, *, reason: str) -> None:
-        super().__init__(code, message, reason=reason, retry_after_s=1)
+    def __init__(self, code: Code, message: str, *, reason: str, retry_after_s: int = 1) -> None:
+        super().__init__(code, message, reason=reason, retry_after_s=retry_after_s)

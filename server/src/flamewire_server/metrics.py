@@ -53,6 +53,15 @@ class Metrics:
         self.commit_seconds = Histogram(
             "flamewire_commit_seconds", "Wall time of a commit.", buckets=_SECONDS, registry=registry
         )
+        self.queue_requests = Gauge(
+            "flamewire_push_queue_requests", "Pushes that wait for the commit before them.", registry=registry
+        )
+        self.overrides_current = Gauge(
+            "flamewire_overrides_current",
+            "Whether the overrides file can be used; 0: what it said before counts on.",
+            registry=registry,
+        )
+        self.overrides_current.set(1)
         self.commit_failures = Counter(
             "flamewire_commit_failures", "Commits that the disk or the catalog refused.", registry=registry
         )

@@ -13,9 +13,12 @@ import pytest
 from flamewire_server._native import Encoder, Limits, decode_push
 from flamewire_server._proto.google.v1 import profile_pb2
 from flamewire_server._proto.push.v1 import push_pb2
+from flamewire_server.config import Config
 from flamewire_server.errors import RequestError, StorageError
+from flamewire_server.ingest import block_writer
 from flamewire_server.ingest.block_writer import BlockWriter, Push, Stored
 from flamewire_server.model.time_range import TimeRange
+from flamewire_server.overrides import TenantConfigs
 from flamewire_server.storage.catalog import Catalog, DuplicateError
 from flamewire_server.storage.local_store import LocalStore
 
@@ -168,3 +171,55 @@ def test_ids_are_remembered_longer_than_their_profile_is_accepted(bench: Bench) 
     last_accepted_h = (time.time_ns() + Limits().reject_older_than_ns) // (3600 * 10**9)
     assert bench.catalog.forget_ids(last_accepted_h + 1) == 0
     assert bench.catalog.forget_ids(last_accepted_h + 4) == 1
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> Iterator[Bench]:
+    """A bench whose tenant `few` may have two series."""
+    path = tmp_path / "overrides.yaml"
+    path.write_text("overrides: {few: {max_global_series_per_tenant: 2}}")
+    bench = Bench(tmp_path / "data")
+    bench.writer = BlockWriter(
+        store=bench.store,
+        catalog=bench.catalog,
+        encoder=bench.encoder,
+        limits=Limits(),
+        configs=TenantConfigs(Config(overrides_file=path)),
+    )
+    yield bench
+    bench.close()
+
+
+def test_series_beyond_the_tenants_limit_are_refused_and_known_ones_taken(limited: Bench) -> None:
+    pushes = [make_push(tenant="few", family=f"family_{number}") for number in (1, 2, 3, 1)]
+    pushes.append(make_push(tenant="many", family="family_9"))
+    first, second, third, again, other = limited.writer.commit(pushes)
+    assert [counts(one)[0] for one in (first, second, again, other)] == [1, 1, 1, 1]
+    assert isinstance(third, RequestError)
+    assert (third.code, third.reason) == ("resource_exhausted", "series_limit")
+    (late,) = limited.writer.commit([make_push(tenant="few", family="family_4")])
+    assert isinstance(late, RequestError)
+    assert counts(limited.writer.commit([make_push(tenant="few", family="family_2")])[0]) == (1, 0, 0)
+    assert len(limited.catalog.series("few", EVER)) == 2
+
+
+def test_pushes_that_unfold_far_are_written_in_parts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_writer, "_MAX_DECODED_BYTES", 1)
+    outcomes = bench.writer.commit([make_push(uid="same"), make_push(), make_push()])
+    assert len([name for name in bench.files() if "samples" in name]) == 3
+    assert [counts(outcome) for outcome in outcomes] == [(1, 0, 0)] * 3
+    # What one part stored is acknowledged although the next one fails.
+    real_commit, calls = bench.catalog.commit, []
+
+    def commit(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise StorageError("the disk is full")
+        real_commit(*arguments)
+
+    monkeypatch.setattr(bench.catalog, "commit", commit)
+    stored, *rest = bench.writer.commit([make_push(), make_push(), make_push()])
+    assert counts(stored) == (1, 0, 0)
+    assert [(one.reason, one.retry_after_s) for one in rest if isinstance(one, RequestError)] == [
+        ("storage", 1)
+    ] * 2

@@ -242,3 +242,25 @@ def test_a_client_that_goes_away_holds_nobody_up(bench: Bench) -> None:
         assert await stays == STORED
 
     run(main())
+
+
+def test_a_disk_that_hangs_is_a_503_for_those_who_come_and_no_loss_for_those_who_wait(bench: Bench) -> None:
+    async def main() -> None:
+        bench.disk.gate.clear()
+        waiting = bench.submit(b"a")
+        await bench.started()
+        # A slow disk is a slow answer at first.
+        bench.now_s += committer_module._MAX_COMMIT_S
+        patient = bench.submit(b"b")
+        await asyncio.sleep(0)
+        bench.now_s += 1
+        with pytest.raises(OverloadedError) as refused:
+            await bench.submit(b"c")
+        assert (refused.value.code, refused.value.reason) == ("unavailable", "slow_storage")
+        assert "not finished" in (bench.committer.failing_because(within_s=1) or "")
+        bench.disk.gate.set()
+        assert [await waiting, await patient] == [STORED, STORED]
+        assert await bench.submit(b"c") == STORED
+        assert bench.committer.failing_because(within_s=1) is None
+
+    run(main())

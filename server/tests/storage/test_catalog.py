@@ -136,7 +136,7 @@ def test_every_file_is_known_until_it_is_forgotten(catalog: Catalog) -> None:
     add(catalog, 0, 1, name="b", symbols=False, day="2026-11-22", fingerprint=9)
     names = {"a.samples", "a.symbols", "b.samples"}
     assert catalog.file_names() == names
-    assert catalog.remove_days(DAY, now_s=1000) == 1
+    assert catalog.remove_days("anonymous", DAY, now_s=1000) == 1
     assert catalog.file_names() == names
     assert catalog.removed_files(1001) == ["b.samples"]
     catalog.forget_files(["b.samples"])

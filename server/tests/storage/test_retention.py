@@ -74,3 +74,18 @@ def test_zero_keeps_everything(parts: tuple[Catalog, LocalStore]) -> None:
     catalog, store = parts
     assert apply_retention(catalog, store, retention_s=0, now_s=NOON_OF_LAST_S * 2) == 0
     assert days_with_series(catalog) == list(DAYS)
+
+
+def test_tenants_may_keep_their_profiles_for_other_times(parts: tuple[Catalog, LocalStore]) -> None:
+    catalog, store = parts
+    for index, day in enumerate(DAYS):
+        name = store.write("long", day, "block", b"x")
+        time_ns = (START_S + index * DAY_S) * 10**9
+        catalog.commit([NewBlock("long", day, name, None, 1, 0, 1, time_ns, time_ns, [])], [])
+    kept_s = {"anonymous": DAY_S / 2, "long": 0.0}
+    removed = apply_retention(
+        catalog, store, retention_s=1, now_s=NOON_OF_LAST_S, retention_of=lambda tenant: kept_s[tenant]
+    )
+    assert removed == 2
+    assert days_with_series(catalog) == [DAYS[2]]
+    assert catalog.time_bounds_ms("long") == (START_S * 1000, (START_S + 2 * DAY_S) * 1000)

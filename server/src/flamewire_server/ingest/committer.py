@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 
 from flamewire_server.errors import OverloadedError, RequestError, StorageError
 from flamewire_server.ingest.block_writer import Push, Stored
+from flamewire_server.ingest.rate import RateGate
 from flamewire_server.log import EventLog
 from flamewire_server.metrics import Metrics
 
@@ -23,6 +24,8 @@ _MAX_REQUESTS = 256
 _MAX_BYTES = 8 << 20
 # Of all pushes that wait: bounds the server's memory.
 _MAX_WAITING_REQUESTS = 4096
+# A commit that takes longer than this is a disk that hangs.
+_MAX_COMMIT_S = 10
 _log = EventLog(__name__)
 
 
@@ -34,6 +37,7 @@ class Committer:
     Args:
         commit: commits a group; raises StorageError when nothing of it was stored.
         executor: has a thread free for commits.
+        gate: the tenants' rates; None where there are none.
         clock_s: monotonic clock.
     """
 
@@ -43,13 +47,18 @@ class Committer:
         *,
         executor: Executor,
         metrics: Metrics,
+        gate: RateGate | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._commit = commit
         self._executor = executor
         self._metrics = metrics
+        self._gate = gate
         self._clock_s = clock_s
         self._waiting: deque[tuple[Push, asyncio.Future[Stored]]] = deque()
+        # When the commit began that runs.
+        self._since_s: float | None = None
+        metrics.queue_requests.set_function(lambda: len(self._waiting))
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
         self._failure: tuple[float, str] | None = None
@@ -71,11 +80,24 @@ class Committer:
                 " second, with backoff",
                 reason="queue_full",
             )
+        if self._since_s is not None and self._clock_s() - self._since_s > _MAX_COMMIT_S:
+            # Until then a slow disk is a slow answer. What waits still is answered when it is stored.
+            raise OverloadedError(
+                "unavailable",
+                f"the disk has not finished a commit for {_MAX_COMMIT_S} s; send this again, with backoff",
+                reason="slow_storage",
+                retry_after_s=5,
+            )
+        if self._gate is not None:
+            self._gate.check(push.tenant)
         outcome: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._waiting.append((push, outcome))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
-        return await outcome
+        stored = await outcome
+        if self._gate is not None:
+            self._gate.charge(push.tenant, stored.decoded_bytes)
+        return stored
 
     async def drain(self) -> None:
         """Refuse new pushes and wait until those that were taken are answered."""
@@ -85,6 +107,8 @@ class Committer:
 
     def failing_because(self, *, within_s: float) -> str | None:
         """Say why the last commit failed, if it did and not longer ago than that."""
+        if self._since_s is not None and self._clock_s() - self._since_s > _MAX_COMMIT_S:
+            return f"the disk has not finished a commit for {_MAX_COMMIT_S} s"
         if self._failure is None or self._clock_s() - self._failure[0] > within_s:
             return None
         return self._failure[1]
@@ -107,7 +131,7 @@ class Committer:
         return group
 
     async def _commit_group(self, group: list[tuple[Push, asyncio.Future[Stored]]]) -> None:
-        started_s = self._clock_s()
+        started_s = self._since_s = self._clock_s()
         pushes = [push for push, _ in group]
         try:
             outcomes = await asyncio.get_running_loop().run_in_executor(self._executor, self._commit, pushes)
@@ -120,6 +144,8 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - the root of the commit thread: a defect fails its pushes, not the server
             await self._isolate(group, error)
             return
+        finally:
+            self._since_s = None
         self._failure = None
         self._metrics.commit_requests.observe(len(group))
         self._metrics.commit_seconds.observe(self._clock_s() - started_s)

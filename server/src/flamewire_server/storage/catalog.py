@@ -243,6 +243,20 @@ class Catalog:
             Series(fingerprint, svc, kind, _read_labels(labels)) for fingerprint, svc, kind, labels in rows
         ]
 
+    def fingerprints(self, tenant: str, day: str) -> set[int]:
+        """List the series of a day."""
+        with storage_errors("list series"):
+            rows = self.database.connection().execute(
+                "SELECT fingerprint FROM series WHERE tenant = ? AND day = ?", (tenant, day)
+            )
+            return {fingerprint for (fingerprint,) in rows}
+
+    def tenants(self) -> list[str]:
+        """List the tenants that have blocks."""
+        with storage_errors("list tenants"):
+            rows = self.database.connection().execute("SELECT DISTINCT tenant FROM blocks ORDER BY tenant")
+            return [tenant for (tenant,) in rows]
+
     def time_bounds_ms(self, tenant: str) -> tuple[int, int] | None:
         """Give the times of the tenant's first and last profile, None where it has none."""
         with storage_errors("find the first and the last profile"):
@@ -318,25 +332,28 @@ class Catalog:
             )
             return {name for (name,) in rows}
 
-    def remove_days(self, before: str, *, now_s: int) -> int:
-        """Take every block and series of the days before `before` out; their files stay for now.
+    def remove_days(self, tenant: str, before: str, *, now_s: int) -> int:
+        """Take every block and series of a tenant's days before `before` out; their files stay for now.
 
         Returns:
             How many blocks went.
         """
+        old = (tenant, before)
         with self.database.transaction("remove old blocks") as connection:
             for column in FILE_COLUMNS:
                 connection.execute(
                     f"INSERT INTO removed_files (name, removed_at_s) SELECT {column}, ? FROM blocks"
-                    f" WHERE day < ? AND {column} IS NOT NULL",
-                    (now_s, before),
+                    f" WHERE tenant = ? AND day < ? AND {column} IS NOT NULL",
+                    (now_s, *old),
                 )
             connection.execute(
-                "DELETE FROM block_series WHERE block_id IN (SELECT id FROM blocks WHERE day < ?)", (before,)
+                "DELETE FROM block_series WHERE block_id IN"
+                " (SELECT id FROM blocks WHERE tenant = ? AND day < ?)",
+                old,
             )
-            removed = connection.execute("DELETE FROM blocks WHERE day < ?", (before,)).rowcount
-            connection.execute("DELETE FROM series WHERE day < ?", (before,))
-            connection.execute("DELETE FROM jobs WHERE day < ?", (before,))
+            removed = connection.execute("DELETE FROM blocks WHERE tenant = ? AND day < ?", old).rowcount
+            connection.execute("DELETE FROM series WHERE tenant = ? AND day < ?", old)
+            connection.execute("DELETE FROM jobs WHERE tenant = ? AND day < ?", old)
         return removed
 
     def removed_files(self, before_s: int) -> list[str]:

@@ -6,6 +6,7 @@ for queries that read them still.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from flamewire_server.log import EventLog
@@ -18,12 +19,20 @@ FILE_GRACE_S = 600
 _log = EventLog(__name__)
 
 
-def apply_retention(catalog: Catalog, store: LocalStore, *, retention_s: float, now_s: float) -> int:
+def apply_retention(
+    catalog: Catalog,
+    store: LocalStore,
+    *,
+    retention_s: float,
+    now_s: float,
+    retention_of: Callable[[str], float] | None = None,
+) -> int:
     """Remove what is too old, and forget profile ids that no accepted push can carry any more.
 
     Args:
         retention_s: 0 keeps every block.
         now_s: the calendar clock.
+        retention_of: that of a tenant, where tenants differ.
 
     Returns:
         How many blocks left the catalog.
@@ -32,9 +41,11 @@ def apply_retention(catalog: Catalog, store: LocalStore, *, retention_s: float, 
         StorageError: the catalog failed; what is left is done next time.
     """
     removed = 0
-    if retention_s > 0:
-        first_kept = datetime.fromtimestamp(now_s - retention_s, UTC).strftime("%Y-%m-%d")
-        removed = catalog.remove_days(first_kept, now_s=int(now_s))
+    for tenant in catalog.tenants():
+        kept_s = retention_s if retention_of is None else retention_of(tenant)
+        if kept_s > 0:
+            first_kept = datetime.fromtimestamp(max(now_s - kept_s, 0), UTC).strftime("%Y-%m-%d")
+            removed += catalog.remove_days(tenant, first_kept, now_s=int(now_s))
     names = catalog.removed_files(int(now_s) - FILE_GRACE_S)
     if names:
         store.remove(names)
