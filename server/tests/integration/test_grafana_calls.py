@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+import grpc
 import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from server_process import CPU, JSON, PROTO, ServerProcess, make_profile, make_push, now_ms
+from server_process import CPU, DEADLINE_S, JSON, PROTO, ServerProcess, make_profile, make_push, now_ms
 
 from flamewire_server._proto.google.v1 import profile_pb2
 from flamewire_server._proto.querier.v1 import querier_pb2
@@ -43,6 +44,7 @@ METHODS: dict[str, tuple[type[Message], type[Message]]] = {
     "AnalyzeQuery": (querier_pb2.AnalyzeQueryRequest, querier_pb2.AnalyzeQueryResponse),
 }
 UTF8 = "application/json; allow-utf8-labelnames=true"
+GRPC, GRPC_WEB = "application/grpc", "application/grpc-web+proto"
 SPAN, TRACE = "00000000000000ab", "0" * 30 + "cd"
 
 
@@ -55,22 +57,48 @@ class Client:
 
     def ask(self, method: str, headers: dict[str, str] | None = None, /, **fields: Any) -> dict[str, Any]:
         request_type, reply_type = METHODS[method]
-        body = json.dumps(fields).encode()
+        if self.codec == JSON:
+            body = self._post(method, json.dumps(fields).encode(), JSON, headers)
+            # Also as strict a reader of JSON as Grafana's own: it must fit the message.
+            json_format.Parse(body, reply_type())
+            return dict(json.loads(body))
+        message = json_format.ParseDict(fields, request_type()).SerializeToString()
         if self.codec == PROTO:
-            body = json_format.ParseDict(fields, request_type()).SerializeToString()
+            body = self._post(method, message, PROTO, headers)
+        elif self.codec == GRPC:
+            body = self._call(method, message, headers)
+        else:
+            body = _message_of(
+                self._post(method, b"\0" + len(message).to_bytes(4, "big") + message, GRPC_WEB, headers)
+            )
+        return json_format.MessageToDict(reply_type.FromString(body))
+
+    def _post(self, method: str, body: bytes, content_type: str, headers: dict[str, str] | None) -> bytes:
         sent = {"Connect-Protocol-Version": "1", **(headers or {})}
         named = {name.replace("-", "_"): value for name, value in sent.items()}
-        reply = self.server.query_raw(method, body, self.codec, **named)
+        reply = self.server.query_raw(method, body, content_type, **named)
         assert reply.status == 200, reply.body
-        assert reply.headers["content-type"].partition(";")[0] == self.codec
-        if self.codec == PROTO:
-            return json_format.MessageToDict(reply_type.FromString(reply.body))
-        # Also as strict a reader of JSON as Grafana's own: it must fit the message.
-        json_format.Parse(reply.body, reply_type())
-        return dict(reply.json())
+        assert reply.headers["content-type"].partition(";")[0] == content_type
+        return reply.body
+
+    def _call(self, method: str, body: bytes, headers: dict[str, str] | None) -> bytes:
+        options = [("grpc.max_receive_message_length", 64 << 20)]
+        with grpc.insecure_channel(f"{self.server.host}:{self.server.port}", options) as channel:
+            call = channel.unary_unary(f"/querier.v1.QuerierService/{method}")
+            metadata = [(name.lower(), value) for name, value in (headers or {}).items()]
+            return bytes(call(body, timeout=DEADLINE_S, metadata=metadata))
 
 
-@pytest.fixture(params=[JSON, PROTO], ids=["json", "proto"])
+def _message_of(frames: bytes) -> bytes:
+    """Take the message out of an answer of gRPC-Web, whose trailers must say that all is well."""
+    length = int.from_bytes(frames[1:5], "big")
+    assert frames[0] == 0
+    assert frames[5 + length] == 0x80
+    assert b"grpc-status:0\r\n" in frames[5 + length :]
+    return frames[5 : 5 + length]
+
+
+@pytest.fixture(params=[JSON, PROTO, GRPC, GRPC_WEB], ids=["json", "proto", "grpc", "grpc-web"])
 def client(server: ServerProcess, request: pytest.FixtureRequest) -> Client:
     return Client(server, request.param)
 
@@ -102,7 +130,7 @@ def total_of(series: dict[str, Any]) -> float:
 
 def test_the_data_sources_calls(client: Client) -> None:
     """Health check, query editor, metrics, profile, exemplar, span: of grafana-pyroscope-datasource."""
-    time_ms, service = now_ms() - 5000, f"grafana-{client.codec[-5:]}"
+    time_ms, service = now_ms() - 5000, f"grafana-{uuid.uuid4()}"
     identity = push(client.server, service, time_ms)
     chosen = selection(service, time_ms)
     span = {"start": chosen["start"], "end": chosen["end"]}
@@ -143,7 +171,7 @@ def test_the_data_sources_calls(client: Client) -> None:
 
 def test_drilldowns_calls(client: Client) -> None:
     """Services, labels, comparison, functions, sandwich, pprof: of profiles-drilldown."""
-    time_ms, service = now_ms() - 5000, f"drilldown-{client.codec[-5:]}"
+    time_ms, service = now_ms() - 5000, f"drilldown-{uuid.uuid4()}"
     push(client.server, service, time_ms)
     chosen = selection(service, time_ms)
     span = {"start": chosen["start"], "end": chosen["end"]}
@@ -218,3 +246,13 @@ def test_a_push_is_seen_at_once_whatever_the_selector(client: Client, selector: 
         assert total_of(client.ask("SelectSeries", **chosen, step=15)) >= 40 * count
         values = client.ask("LabelValues", name="service_name", matchers=[text], start="1", end=chosen["end"])
         assert service in values["names"]
+
+
+def test_a_large_answer_is_whole_in_every_codec(client: Client) -> None:
+    time_ms, service = now_ms() - 5000, f"large-{uuid.uuid4()}"
+    names = [f"{number:05}{'x' * 60}" for number in range(6000)]
+    profile = make_profile({f"main;{name}": 1 for name in names}, time_ns=time_ms * 10**6)
+    assert client.server.push(make_push(service, profile)).status == 200
+    fields = {**selection(service, time_ms), "maxNodes": "10000"}
+    graph = client.ask("SelectMergeStacktraces", **fields)["flamegraph"]
+    assert graph["names"] == ["total", "main", *names]
