@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import web
 from server_process import CPU, JSON, ServerProcess, make_profile, make_push, recent
 
 from flamewire_server._native import QueryGuard, QueryStoppedError, Reader, Selection
 from flamewire_server.errors import RequestError
 from flamewire_server.http.query_runner import QueryRunner
+from flamewire_server.http.reply import is_gone
 from flamewire_server.metrics import Metrics
 
 WHOLE = {"profileTypeID": CPU, "labelSelector": "{}"}
@@ -129,3 +132,42 @@ def test_answers_are_the_same_with_and_without_what_is_kept(
     keeping = start_server()
     for _ in range(2):
         assert keeping.query("SelectMergeStacktraces", **WHOLE, **span) == graphs[0]
+
+
+def test_a_closed_connection_is_seen() -> None:
+    """A real connection that its client closes ends the query that it asked."""
+    metrics = Metrics()
+
+    async def scenario(executor: ThreadPoolExecutor) -> None:
+        runner = make_runner(executor, metrics)
+        started = threading.Event()
+
+        def work(guard: QueryGuard) -> None:
+            started.set()
+            work_until_stopped(guard)
+
+        async def handle(request: web.Request) -> web.Response:
+            await runner.run(("a",), work, is_gone=lambda: is_gone(request))
+            return web.Response()
+
+        app = web.Application()
+        app.router.add_get("/", handle)
+        server = web.AppRunner(app)
+        await server.setup()
+        listener = socket.create_server(("127.0.0.1", 0))
+        await web.SockSite(server, listener).start()
+        try:
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await asyncio.wait_for(asyncio.to_thread(started.wait, 60), 60)
+            writer.close()
+            async with asyncio.timeout(60):
+                while not stopped(metrics, "client_gone"):
+                    await asyncio.sleep(0.02)
+        finally:
+            await server.cleanup()
+
+    # The thread is free again: else leaving the executor's block would wait for ever.
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.run(scenario(executor))
+    assert stopped(metrics, "client_gone") == 1
