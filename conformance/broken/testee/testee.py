@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from flamewire_conformance.protowrite import PprofSample, PprofWriter, bytes_field
 
@@ -41,6 +41,8 @@ class Session:
         self.now_ns = now_ns
         self.period_ns = 1_000_000_000 // config.get("sample_rate_hz", 100)
         self.interval_ns = round(config.get("upload_interval_s", 10) * 1e9)
+        if BROKEN == "skips-every-other-window":
+            self.interval_ns *= 2
         self.begin_ns = now_ns()
         self.samples: list[tuple[tuple[str, ...], int, tuple[tuple[str, str], ...]]] = []
         self.id = str(uuid.uuid4())
@@ -68,7 +70,22 @@ class Session:
         if BROKEN == "window-in-future":
             begin_ns += 7_200_000_000_000
         profile = self._profile(samples, begin_ns, max(1, end_ns - begin_ns))
-        self._send(self._push(profile))
+        if self.config.get("transport") == "ingest":
+            self._send(profile, self._ingest_target(begin_ns, end_ns))
+        else:
+            self._send(self._push(profile), "/push.v1.PusherService/Push")
+
+    def _ingest_target(self, begin_ns: int, end_ns: int) -> str:
+        tags = "".join(f"{key}={text}," for key, text in self.config.get("tags", {}).items())
+        name = f"{self.config['service_name']}{{{tags}}}" if tags else self.config["service_name"]
+        query = {"name": name, "from": begin_ns, "until": end_ns, "spyName": "none", "sampleRate": 100}
+        changed = {
+            "ingest-without-tags": {"name": self.config["service_name"]},
+            "ingest-times-in-uptime": {"from": 17, "until": 19},
+            "ingest-rate-of-windows": {"sampleRate": 17},
+        }
+        query |= changed.get(BROKEN, {})
+        return f"/ingest?{urlencode(query)}&format=pprof"
 
     def _profile(self, samples: list[Any], begin_ns: int, duration_ns: int) -> bytes:
         unit, kind = "nanoseconds", "cpu"
@@ -151,10 +168,10 @@ class Session:
             headers["User-Agent"] = "anonymous"
         return headers
 
-    def _send(self, body: bytes) -> None:
+    def _send(self, body: bytes, target: str) -> None:
         url = urlsplit(self.config["server_url"])
         host, base = url.netloc, "" if BROKEN == "ignores-base-path" else url.path
-        path = base + ("/ingest" if BROKEN == "wrong-path" else "/push.v1.PusherService/Push")
+        path = base + ("/v1/profiles" if BROKEN == "wrong-path" else target)
         give_up_s = time.monotonic() + (16 if BROKEN == "waits-for-the-server" else EXIT_DEADLINE_S)
         for attempt in range(4 if BROKEN == "sends-every-profile-twice" else 6):
             status, answer = self._once(host, path, body)

@@ -23,7 +23,7 @@ FEATURES = frozenset(
     {
         "cpu", "transport.push", "transport.ingest", "tags.static", "tags.dynamic", "tags.tasks", "fork",
         "restart", "retry", "gzip", "sample_rate", "tenant", "auth.basic", "auth.bearer", "http_headers",
-        "native_code", "sigterm", "enabled", "spans", "flush",
+        "native_code", "sigterm", "enabled", "spans", "flush", "threads",
         "server.push", "server.ingest", "server.query", "server.tenants",
     }
 )  # fmt: skip

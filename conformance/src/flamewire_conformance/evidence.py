@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flamewire_conformance.errors import WireError
-from flamewire_conformance.pprof import Sample
+from flamewire_conformance.pprof import Frame, Sample
 from flamewire_conformance.testee import Story
 from flamewire_conformance.wire import Request, Upload, read_uploads
 
@@ -65,6 +66,22 @@ class Evidence:
         return total
 
 
+def _with_plain_names(upload: Upload, frame: str) -> Upload:
+    """Cut names of functions down to those of the workload, where a target puts more around them."""
+    if "*" not in frame:
+        return upload
+    pattern = re.escape(frame).replace(r"\*", ".*").replace(r"\{fn\}", r"(work_\w+)")
+
+    def plain(one: Frame) -> Frame:
+        match = re.fullmatch(pattern, one.function)
+        return replace(one, function=match[1]) if match else one
+
+    samples = tuple(
+        replace(sample, stack=tuple(map(plain, sample.stack))) for sample in upload.profile.samples
+    )
+    return replace(upload, profile=replace(upload.profile, samples=samples))
+
+
 def gather(story: Story, requests: list[Request], sink_port: int, frame: str) -> Evidence:
     """Decode the requests of a run."""
     attempts: list[Upload] = []
@@ -74,6 +91,7 @@ def gather(story: Story, requests: list[Request], sink_port: int, frame: str) ->
             attempts += read_uploads(request)
         except WireError as error:
             unreadable.append(f"request {number}, {request.method} {request.path.partition('?')[0]}: {error}")
+    attempts = [_with_plain_names(upload, frame) for upload in attempts]
     delivered: list[Upload] = []
     known: set[str] = set()
     for upload in attempts:
@@ -81,5 +99,11 @@ def gather(story: Story, requests: list[Request], sink_port: int, frame: str) ->
             delivered.append(upload)
             known |= {upload.profile_id} - {""}
     return Evidence(
-        story, tuple(requests), tuple(attempts), tuple(delivered), tuple(unreadable), sink_port, frame
+        story,
+        tuple(requests),
+        tuple(attempts),
+        tuple(delivered),
+        tuple(unreadable),
+        sink_port,
+        "{fn}" if "*" in frame else frame,
     )

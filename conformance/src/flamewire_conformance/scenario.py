@@ -20,7 +20,7 @@ CONFIG_KEYS = frozenset(
     {
         "server_url", "service_name", "sample_rate_hz", "upload_interval_s", "tags", "profile_types",
         "basic_auth_user", "basic_auth_password", "auth_token", "tenant_id", "http_headers", "timeout_s",
-        "enabled", "shutdown_timeout_s",
+        "enabled", "shutdown_timeout_s", "transport",
     }
 )  # fmt: skip
 """The options that a testee has to know, by their names in protocol/spec/options.yaml."""

@@ -44,7 +44,7 @@ class Target:
         build: commands that make it ready; run once as long as its folder does not change.
         run: the command of its testee. ``{suite}``, ``{here}``, ``{env}`` and ``{python}`` are replaced.
         needs: programs without which it cannot run.
-        frame: how a function of the workload is named in its profiles, with ``{fn}``.
+        frame: how a function of the workload is named in its profiles, with ``{fn}``, ``*`` for anything.
         features: those that it declares.
         kind: "sdk" or "server".
         url: of a server that runs already; empty where `run` starts one.

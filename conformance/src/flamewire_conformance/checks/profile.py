@@ -11,7 +11,8 @@ from flamewire_conformance.evidence import Evidence
 __all__ = [
     "aggregated", "frames", "leaf", "locations_once", "no_empty_window", "period_ns", "positive",
     "references",
-    "sample_types", "window_times", "windows_apart",
+    "sample_types", "window_at_most_s", "window_times",
+    "windows_apart",
 ]  # fmt: skip
 
 _CLOCK_SLACK_NS = 1_000_000_000
@@ -76,6 +77,15 @@ def windows_apart(evidence: Evidence, want: Mapping[str, Any]) -> Iterator[str]:
         if overlap > _OVERLAP_NS:
             yield f"two windows overlap by {overlap / 1e6:.0f} ms"
         ends[key] = profile.time_unix_ns + profile.duration_ns
+
+
+def window_at_most_s(evidence: Evidence, want: float) -> Iterator[str]:
+    """No window is longer than so many seconds."""
+    if not evidence.delivered:
+        yield "no profile was delivered"
+    for upload in evidence.delivered:
+        if upload.profile.duration_ns > want * 1e9:
+            yield f"a window lasts {upload.profile.duration_ns / 1e9:.1f} s, {want} s at most were expected"
 
 
 def locations_once(evidence: Evidence, _: object) -> Iterator[str]:

@@ -15,10 +15,10 @@ Check = Callable[[Evidence, Any], Iterator[str]]
 CHECKS: Final[Mapping[str, Check]] = {
     check.__name__: check
     for check in (
-        wire.requests, wire.headers, wire.series, wire.series_labels_once, wire.ids, wire.retried,
-        wire.not_again, wire.gap_ms, wire.elsewhere,
+        wire.requests, wire.headers, wire.query, wire.query_times, wire.series, wire.series_labels_once,
+        wire.ids, wire.retried, wire.not_again, wire.gap_ms, wire.elsewhere,
         profile.references, profile.sample_types, profile.period_ns, profile.window_times,
-        profile.windows_apart,
+        profile.window_at_most_s, profile.windows_apart,
         profile.locations_once, profile.aggregated, profile.positive, profile.no_empty_window, profile.leaf,
         profile.frames,
         truth.cpu, truth.total_at_most_pct, truth.shares, truth.absent, truth.tags, truth.labels_once,

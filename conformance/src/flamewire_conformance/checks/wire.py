@@ -6,9 +6,10 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from flamewire_conformance.evidence import Evidence
+from flamewire_conformance.wire import Upload
 
 __all__ = [
     "elsewhere",
@@ -16,11 +17,16 @@ __all__ = [
     "headers",
     "ids",
     "not_again",
+    "query",
+    "query_times",
     "requests",
     "retried",
     "series",
     "series_labels_once",
 ]
+
+_CLOCK_SLACK_NS = 2_000_000_000
+"""/ingest may tell whole seconds."""
 
 
 def requests(evidence: Evidence, want: Mapping[str, Any]) -> Iterator[str]:
@@ -50,6 +56,41 @@ def headers(evidence: Evidence, want: Mapping[str, str | None]) -> Iterator[str]
                 yield f"{name} is there: {value}"
             elif pattern is not None and (value is None or not re.fullmatch(pattern, value)):
                 yield f"{name} is {value!r}, not {pattern}"
+
+
+def query(evidence: Evidence, want: Mapping[str, str]) -> Iterator[str]:
+    """{name: pattern}: each request to /ingest has the field in its query, matching as a whole."""
+    for given in _queries(evidence):
+        for name, pattern in want.items():
+            if not re.fullmatch(pattern, given.get(name, "")):
+                yield f"{name} of the query is {given.get(name)!r}, not {pattern}"
+    if not evidence.requests:
+        yield "no request came"
+
+
+def _queries(evidence: Evidence) -> Iterator[Mapping[str, str]]:
+    for request in evidence.requests:
+        url = urlsplit(request.path)
+        if url.path.endswith("/ingest"):
+            yield dict(parse_qsl(url.query))
+
+
+def query_times(evidence: Evidence, _: object) -> Iterator[str]:
+    """true: from and until of each request to /ingest lie within the run, in a unit told by their digits."""
+    first_ns = evidence.story.ready["started_unix_ns"] - _CLOCK_SLACK_NS
+    for number, given in enumerate(_queries(evidence)):
+        try:
+            begin_ns, end_ns = (
+                int(given[name]) * 10 ** (19 - len(given[name])) for name in ("from", "until")
+            )
+        except (KeyError, ValueError):
+            yield f"from and until are {given.get('from')!r} and {given.get('until')!r}"
+            continue
+        last_ns = evidence.requests[number].received_unix_ns + _CLOCK_SLACK_NS
+        if not first_ns <= begin_ns <= end_ns <= last_ns:
+            yield f"from {given['from']} until {given['until']} is no part of the run"
+    if not evidence.requests:
+        yield "no request came"
 
 
 def series(evidence: Evidence, want: Mapping[str, str]) -> Iterator[str]:
@@ -92,26 +133,33 @@ def retried(evidence: Evidence, want: Mapping[str, Any]) -> Iterator[str]:
     if not evidence.requests:
         yield "no request came"
         return
-    first = [upload for upload in evidence.attempts if upload.request is evidence.requests[0]]
-    for upload in first:
+    for upload in [one for one in evidence.attempts if one.request is evidence.requests[0]]:
         again = [
             other
             for other in evidence.attempts
-            if other.request is not upload.request and other.profile_id == upload.profile_id
+            if other.request is not upload.request and _identity(other) == _identity(upload)
         ]
-        if not upload.profile_id or len(again) < want["times"]:
-            yield f"the first profile came again {len(again)} times under its id, not {want['times']}"
+        if not upload.profile_id:
+            yield "the first profile has no id to come again under"
+        if len(again) < want["times"]:
+            yield f"the first profile came again {len(again)} times, not {want['times']}"
         if any(other.profile != upload.profile for other in again):
             yield "what came again under the first profile's id is another profile"
+
+
+def _identity(upload: Upload) -> object:
+    """Return what makes two uploads one profile: the id, or all of it where it has none."""
+    return upload.profile_id or upload.profile
 
 
 def not_again(evidence: Evidence, _: object) -> Iterator[str]:
     """true: no profile came twice."""
     if not evidence.attempts:
         yield "no profile came"
-    ids = [upload.profile_id for upload in evidence.attempts]
-    for profile_id in sorted({one for one in ids if ids.count(one) > 1}):
-        yield f"the profile {profile_id} came {ids.count(profile_id)} times"
+    seen = [_identity(upload) for upload in evidence.attempts]
+    for upload in evidence.attempts:
+        if (count := seen.count(_identity(upload))) > 1:
+            yield f"the profile {upload.profile_id or '(without id)'} came {count} times"
 
 
 def gap_ms(evidence: Evidence, want: Mapping[str, Any]) -> Iterator[str]:
