@@ -193,11 +193,13 @@ def decode_ingest(
     sample_rate_hz: int,
     now_ns: int,
     limits: Limits,
+    id: str = "",
+    is_time_given: bool = False,
 ) -> ProfileBatch:
     """Decode and validate a body of /ingest: pprof, folded text, tree, trie or speedscope.
 
-    Memory is bounded by the limits whatever the bytes say. The profiles get random ids: a body of this
-    endpoint counts each time that it is sent.
+    Memory is bounded by the limits whatever the bytes say. Without an id the profiles get random ones: such a
+    body counts each time that it is sent.
 
     Args:
         body: the HTTP body.
@@ -211,6 +213,8 @@ def decode_ingest(
         sample_rate_hz: samples a second; 0 keeps counts as they are.
         now_ns: the server's calendar clock.
         limits: what is accepted.
+        id: what the profile is known by, "" for nothing.
+        is_time_given: from_ns wins over the time that the profile tells itself.
 
     Raises:
         DecodeError: the body must be refused.

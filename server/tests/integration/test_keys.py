@@ -24,6 +24,7 @@ ENDPOINTS: list[tuple[str, str, str | None]] = [
     ("POST", "/ingest?name=app", "push"),
     ("POST", "/pyroscope/ingest?name=app", "push"),
     ("POST", "/v1development/profiles", "push"),
+    ("POST", "/api/v1/import?format=groups&name=app", "push"),
     ("POST", "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export", "push"),
     *(("POST", QUERIER + method, "read") for method in METHODS.split()),
     *(("GET", f"/pyroscope/{name}", "read") for name in ("render", "render-diff", "label-values")),

@@ -144,8 +144,16 @@ fn ingest_round(
     let (format, content_type, spy_name, body) = &bodies[random.below(bodies.len() as u64) as usize];
     let mut body = body.clone();
     damage(random, &mut body);
-    let request =
-        Request { format, content_type, app: "shop", labels: &[], from_ns: NOW_NS, spy_name, sample_rate_hz: 100 };
+    let request = Request {
+        format,
+        content_type,
+        app: "shop",
+        labels: &[],
+        from_ns: NOW_NS,
+        spy_name,
+        sample_rate_hz: 100,
+        ..Request::default()
+    };
     counts.ingested += 1;
     let Ok(batch) = ingest::decode(&body, Encoding::Identity, &request, NOW_NS, &Limits::default()) else { return };
     follow(&batch, folder, counts);

@@ -13,8 +13,16 @@ use support::{NOW_NS, Random, ingest_bodies};
 
 fn run(format: &str, content_type: &str, spy_name: &str, body: &[u8]) -> Result<Batch, DecodeError> {
     let labels = [("region".to_owned(), "eu".to_owned())];
-    let request =
-        Request { format, content_type, app: "shop", labels: &labels, from_ns: NOW_NS, spy_name, sample_rate_hz: 100 };
+    let request = Request {
+        format,
+        content_type,
+        app: "shop",
+        labels: &labels,
+        from_ns: NOW_NS,
+        spy_name,
+        sample_rate_hz: 100,
+        ..Request::default()
+    };
     decode(body, Encoding::Identity, &request, NOW_NS, &Limits::default())
 }
 

@@ -209,7 +209,8 @@ fn unpack_body<'py>(py: Python<'py>, body: &[u8], encoding: &str, limit_bytes: u
 
 /// Decode and validate a body of /ingest.
 #[pyfunction]
-#[pyo3(signature = (body, *, encoding, format, content_type, app, labels, from_ns, spy_name, sample_rate_hz, now_ns, limits))]
+#[pyo3(signature = (body, *, encoding, format, content_type, app, labels, from_ns, spy_name, sample_rate_hz, now_ns, limits, id="",
+    is_time_given=false))]
 #[allow(clippy::too_many_arguments)]
 fn decode_ingest(
     py: Python<'_>,
@@ -224,9 +225,21 @@ fn decode_ingest(
     sample_rate_hz: u32,
     now_ns: i64,
     limits: &Limits,
+    id: &str,
+    is_time_given: bool,
 ) -> PyResult<ProfileBatch> {
     let encoding = checked_encoding(encoding)?;
-    let request = ingest::Request { format, content_type, app, labels: &labels, from_ns, spy_name, sample_rate_hz };
+    let request = ingest::Request {
+        format,
+        content_type,
+        app,
+        labels: &labels,
+        from_ns,
+        spy_name,
+        sample_rate_hz,
+        id,
+        is_time_given,
+    };
     let decoded = py.detach(|| ingest::decode(body, encoding, &request, now_ns, &limits.0));
     decoded.map(ProfileBatch).map_err(|error| decode_error(py, error))
 }

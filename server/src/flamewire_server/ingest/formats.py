@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flamewire_server.ingest import otlp, push_v1, pyroscope
+from flamewire_server.ingest import file_import, otlp, push_v1, pyroscope
 from flamewire_server.ingest.format import Format
 
 __all__ = ["FORMATS"]
@@ -13,4 +13,5 @@ FORMATS: tuple[Format, ...] = (
     pyroscope.INGEST,
     pyroscope.PYROSCOPE_INGEST,
     *otlp.FORMATS,
+    file_import.IMPORT,
 )

@@ -12,7 +12,7 @@ from flamewire_server.errors import RequestError
 from flamewire_server.ingest.attime import parse_attime_ns
 from flamewire_server.ingest.format import Decoding, Format, Head
 
-__all__ = ["INGEST", "PYROSCOPE_INGEST", "parse_name"]
+__all__ = ["INGEST", "PYROSCOPE_INGEST", "parse_name", "read_sample_rate_hz", "read_time_ns"]
 
 _DEFAULT_SAMPLE_RATE_HZ = 100
 _MAX_SAMPLE_RATE_HZ = 10**9
@@ -53,15 +53,16 @@ def _begin(head: Head) -> Decoding:
         content_type=head.content_type,
         app=app,
         labels=labels,
-        from_ns=_read_time_ns(head, "from"),
+        from_ns=read_time_ns(head, "from"),
         spy_name=query.get("spyName") or "unknown",
-        sample_rate_hz=_read_sample_rate_hz(query.get("sampleRate", "")),
+        sample_rate_hz=read_sample_rate_hz(query.get("sampleRate", "")),
     )
-    _read_time_ns(head, "until")  # the end is not stored, but a sender should hear that it is wrong
+    read_time_ns(head, "until")  # the end is not stored, but a sender should hear that it is wrong
     return Decoding(decode, lambda: b"")
 
 
-def _read_time_ns(head: Head, field: str) -> int:
+def read_time_ns(head: Head, field: str) -> int:
+    """Read a time of the query; now where it is absent. RequestError: it is none."""
     text = head.query.get(field, "")
     if not text:
         return head.now_ns
@@ -74,7 +75,8 @@ def _read_time_ns(head: Head, field: str) -> int:
     return time_ns
 
 
-def _read_sample_rate_hz(text: str) -> int:
+def read_sample_rate_hz(text: str) -> int:
+    """Read a rate; 100 where it is no number."""
     # As in Pyroscope, what is no number is taken as the default.
     if not (text.isascii() and text.isdigit() and len(text) < 11):
         return _DEFAULT_SAMPLE_RATE_HZ

@@ -35,6 +35,10 @@ pub struct Request<'a> {
     pub spy_name: &'a str,
     /// Samples a second; 0 where samples are not to be turned into time.
     pub sample_rate_hz: u32,
+    /// What the profile is known by; empty where it counts each time.
+    pub id: &'a str,
+    /// Whether `from_ns` wins over the time that a profile tells itself.
+    pub is_time_given: bool,
 }
 
 type Decoder = fn(&mut Intake<'_>, &Request<'_>, &Bytes) -> Result<(), DecodeError>;
@@ -145,15 +149,16 @@ struct Counted<'a> {
     builder: Builder<'a>,
     kind: Kind,
     labels: PushedLabels,
+    id: &'a [u8],
 }
 
 impl<'a> Counted<'a> {
-    fn new(request: &Request<'_>, limits: &'a Limits) -> Result<Self, DecodeError> {
+    fn new(request: &Request<'a>, limits: &'a Limits) -> Result<Self, DecodeError> {
         let (kind, app) = Kind::of(request)?;
         let labels = labels_of(request, kind.family, app, limits)?;
         let period = kind.period_ns.map(|period_ns| (("cpu", "nanoseconds"), period_ns));
         let builder = Builder::new(limits, &[kind.sample_type], period, request.from_ns);
-        Ok(Self { builder, kind, labels })
+        Ok(Self { builder, kind, labels, id: request.id.as_bytes() })
     }
 
     /// Adds the count of a stack of location ids, root first.
@@ -166,6 +171,6 @@ impl<'a> Counted<'a> {
     }
 
     fn finish(self, intake: &mut Intake<'_>) -> Result<(), DecodeError> {
-        intake.add(&self.labels, &self.builder.finish(), b"")
+        intake.add(&self.labels, &self.builder.finish(), self.id)
     }
 }

@@ -62,12 +62,12 @@ fn add(
     if profile.sample_types.is_empty() {
         return Ok(()); // an empty profile: some senders send it when they start
     }
-    if (0..FIRST_YEAR_NS).contains(&profile.time_ns) {
+    if request.is_time_given || (0..FIRST_YEAR_NS).contains(&profile.time_ns) {
         profile.time_ns = request.from_ns;
     }
     let family = family(profile.sample_types.iter().map(|kind| kind.name.as_str()), names);
     let labels = labels_of(request, &family, request.app, intake.limits)?;
-    let (content, id) = (hash::of_bytes(&pprof) as i64, intake::profile_id(b"")?);
+    let (content, id) = (hash::of_bytes(&pprof) as i64, intake::profile_id(request.id.as_bytes())?);
     intake.add_parsed(&labels, profile, content, id)
 }
 

@@ -71,7 +71,7 @@ pub(super) fn decode(intake: &mut Intake<'_>, request: &Request<'_>, body: &Byte
             reader.profile(&mut Json::at(body, *start))?;
         }
         let labels = labels_of(request, name, request.app, limits)?;
-        intake.add(&labels, &reader.builder.finish(), b"")?;
+        intake.add(&labels, &reader.builder.finish(), request.id.as_bytes())?;
     }
     Ok(())
 }
