@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 from .server import CPU, Server
 
-PAGE_DEADLINE_MS = 15_000
+PAGE_DEADLINE_MS = 30_000
+
+expect.set_options(timeout=PAGE_DEADLINE_MS)
 
 
 @dataclass

@@ -218,6 +218,22 @@ def test_label_names_and_values_are_completed(opened: Opened) -> None:
     )
 
 
+def test_a_second_enter_applies_what_the_first_completed(opened: Opened) -> None:
+    """Both keys before the display shows a frame: the second must not complete again."""
+    page = opened.open(**last_hour())
+    page.get_by_test_id("selector").click()
+    page.keyboard.type('region="')
+    expect(page.locator("#selector-choices li")).to_have_text(["eu", "us"])
+    page.keyboard.press("ArrowUp")
+    page.evaluate("() => { requestAnimationFrame = (run) => setTimeout(run, 1000); }")  # a display that lags
+    page.keyboard.press("Enter")
+    expect(page.get_by_test_id("selector")).to_have_value('region="us"')
+    page.keyboard.press("Enter")
+    expect(page.locator('[data-figure="total"]')).to_have_attribute(
+        "data-value", str(60 * sum(SEARCH.values()))
+    )
+
+
 def test_a_bad_selector_is_explained_where_it_was_typed(opened: Opened) -> None:
     page = opened.open(**last_hour())
     page.get_by_test_id("selector").fill("route=/cart")

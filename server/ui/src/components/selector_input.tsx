@@ -42,10 +42,11 @@ export function SelectorInput({ selection, error, navigate }: Props): JSX.Elemen
   const accept = (choice: string): void => {
     const { completed, caret } = complete(text, completion.at, choice);
     setText(completed);
+    // At once: the next key must not meet choices for what the text was before.
+    completion.moveCaret(completed, caret);
     requestAnimationFrame(() => {
       input.current?.focus();
       input.current?.setSelectionRange(caret, caret);
-      completion.moveCaret(completed, caret);
     });
   };
   const onKeyDown = (event: KeyboardEvent): void => {
