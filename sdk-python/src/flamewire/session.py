@@ -16,7 +16,8 @@ from flamewire.engines.base import Engine, EngineStats, Window
 from flamewire.engines.registry import start_engine
 from flamewire.errors import EngineError
 from flamewire.executors import ExecutorHook
-from flamewire.export.exporter import DropReason, Exporter
+from flamewire.export.exporter import Exporter
+from flamewire.export.outcomes import DropReason
 from flamewire.export.queue import Queue
 from flamewire.export.spool import SpoolError, open_spool
 from flamewire.export.transport import RequestsTransport, Transport

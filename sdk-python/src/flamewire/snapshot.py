@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flamewire.config import Options
     from flamewire.engines.base import WallStats
-    from flamewire.export.exporter import LastPush
+    from flamewire.export.outcomes import LastPush
 
 __all__ = ["Status"]
 

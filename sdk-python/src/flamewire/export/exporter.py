@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import random
 import threading
 import time
@@ -10,9 +9,9 @@ import uuid
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from flamewire.export.outcomes import Delivery, DropReason, LastPush
 from flamewire.export.pacing import Pacing
 from flamewire.export.queue import MemoryQueue, Queue
 from flamewire.export.transport import Answer, Transport, TransportError
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from flamewire.config import Options
     from flamewire.engines.base import Window
 
-__all__ = ["Delivery", "DropReason", "Exporter", "LastPush"]
+__all__ = ["Exporter"]
 
 _RETRIED_4XX: Final = frozenset({408, 425, 429})
 _FINAL_5XX: Final = frozenset({501, 505})
@@ -34,47 +33,6 @@ _JOINED_MAX_BYTES: Final = 512 * 1024
 _JOINED_MAX_UNPACKED_BYTES: Final = 8 * 1024 * 1024
 _LOOK_AGAIN_S: Final = 0.2
 """How often a flush looks whether another process has sent what it waits for."""
-
-
-class DropReason(enum.StrEnum):
-    """Why a profile did not arrive; the keys of ``dropped_profiles`` in the status."""
-
-    QUEUE_FULL = "queue_full"
-    SPOOL_FULL = "spool_full"
-    UNAUTHORIZED = "unauthorized"
-    TOO_LARGE = "too_large"
-    REJECTED = "rejected"
-    EXPIRED = "expired"
-    CORRUPT = "corrupt"
-    FAILED = "failed"
-    SHUTDOWN = "shutdown"
-
-
-@dataclass(frozen=True, slots=True)
-class LastPush:
-    """How the latest attempt ended. ``code`` is the HTTP status, None where no answer came."""
-
-    code: int | None
-    words: str
-    unix_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """Counters of the exporter since its start; what waits in a spool is that of all its processes."""
-
-    pushed_profiles: int
-    retries: int
-    dropped_profiles: dict[str, int]
-    queued_profiles: int
-    queued_bytes: int
-    server_is_dead: bool
-    last_push: LastPush | None
-
-    @property
-    def lost(self) -> int:
-        """Profiles that were dropped, for whatever reason."""
-        return sum(self.dropped_profiles.values())
 
 
 class Exporter:
