@@ -298,12 +298,13 @@ def describe_disk(data: Path, profiles: int) -> str:
     catalog = data / "catalog.sqlite"
     with contextlib.closing(sqlite3.connect(f"file:{catalog}?mode=ro", uri=True)) as connection:
         count, *sizes = connection.execute(
-            "SELECT COUNT(*), SUM(samples_bytes), SUM(symbols_bytes), SUM(totals_bytes) FROM blocks"
+            "SELECT COUNT(*), SUM(samples_bytes), SUM(symbols_bytes), SUM(totals_bytes),"
+            " SUM(hours_bytes + days_bytes) FROM blocks"
         ).fetchone()
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
     sizes.append(pages * page_bytes)
-    each = zip(("samples", "symbols", "totals", "catalog"), sizes, strict=True)
+    each = zip(("samples", "symbols", "totals", "roll-ups", "catalog"), sizes, strict=True)
     parts = ", ".join(f"{name} {size / profiles:.0f}" for name, size in each)
     return f"{sum(sizes) / profiles:.0f} bytes per profile ({parts}) in {count} blocks"
 
