@@ -74,8 +74,20 @@ static PyObject *call_attached(PyObject *callable, PyObject *args, PyObject *kwa
     return result;
 }
 
+/* The tags of the place that started the thread, where executors.py left them. */
+static void inherit_scope(PyObject *args) {
+    PyObject *scope = PyTuple_Size(args) == 1
+        ? PyObject_GetAttrString(PyTuple_GetItem(args, 0), "_flamewire_scope") : NULL;
+    if (scope != NULL && Py_TYPE(scope) == fw.scope_type) {
+        fw_scope_set_current(scope);
+    }
+    Py_XDECREF(scope);
+    PyErr_Clear();
+}
+
 static PyObject *hook_call(PyObject *op, PyObject *args, PyObject *kwargs) {
     thread_hook *hook = (thread_hook *)op;
+    inherit_scope(args);
     if (PyTuple_Size(args) != 1 || !must_attach()) {
         return PyObject_Call(hook->original, args, kwargs);
     }

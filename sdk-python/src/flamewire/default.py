@@ -69,6 +69,10 @@ class _Default:
         if self.session is not None:
             self.session.after_fork_in_child()
 
+    def become(self, role: str) -> None:
+        if self.session is not None:
+            self.session.become(role)
+
 
 _START_MAX_S: Final = 5.0
 
@@ -177,7 +181,10 @@ def start_with(given: Mapping[str, object], environment: Mapping[str, str]) -> S
         _default.session = session
         if _default.hooks is None:
             _default.hooks = ProcessHooks(
-                stop=_default.stop, flush=_default.flush_before_end, after_fork=_default.after_fork
+                stop=_default.stop,
+                flush=_default.flush_before_end,
+                after_fork=_default.after_fork,
+                become=_default.become,
             )
         _default.hooks.install()
         session.coverage = _default.hooks.coverage

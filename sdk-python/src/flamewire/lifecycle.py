@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
+from flamewire.executors import is_of_a_pool, leave_tags
+
 __all__ = ["ProcessHooks"]
 
 
 class ProcessHooks:
-    """Calls ``stop`` before the process ends, ``flush`` before a handler of the program's for SIGTERM, and
-    ``after_fork`` in each fork child.
+    """Calls ``stop`` before the process ends, ``flush`` before a handler of the program's for SIGTERM,
+    ``after_fork`` in each fork child, and ``become`` with its role.
 
     Installed once per process and never removed: fork hooks cannot be removed, and a stop of a stopped
     session costs nothing.
@@ -26,10 +28,12 @@ class ProcessHooks:
         stop: Callable[[], object],
         flush: Callable[[], object],
         after_fork: Callable[[], None],
+        become: Callable[[str], None],
     ) -> None:
         self._stop = stop
         self._flush = flush
         self._after_fork = after_fork
+        self._become = become
         self._installed = False
         self._in_celery = False
         self._handing_on = False
@@ -115,7 +119,15 @@ class ProcessHooks:
         if util is not None:
             # A multiprocessing child ends in os._exit, which skips atexit; it clears the finalizers that it
             # inherited first, then calls these hooks.
-            util.register_after_fork(self, ProcessHooks._finalize_here)
+            util.register_after_fork(self, ProcessHooks._in_multiprocessing_child)
+
+    def _in_multiprocessing_child(self) -> None:
+        self._finalize_here()
+        process = sys.modules["multiprocessing.process"].current_process()
+        in_pool = is_of_a_pool(process)
+        if in_pool:
+            leave_tags()
+        self._become("pool" if in_pool else "multiprocessing")
 
     def _finalize_here(self) -> None:
         util = sys.modules.get("multiprocessing.util")

@@ -79,6 +79,7 @@ class Session:
         self._engine: Engine | None = None
         self._engine_reason = ""
         self._executors = ExecutorHook()
+        self._role: str | None = None
         self._changed = threading.Condition()
         self._listeners: tuple[Callable[[Window], None], ...] = ()
         self._altering = threading.RLock()
@@ -260,7 +261,7 @@ class Session:
             was_sampling = not only_tags and self.pause()
             self.options = options
             if self._exporter is not None:
-                self._exporter.relabel(options)
+                self._exporter.relabel(self._labelled())
             if was_sampling:
                 try:
                     self.resume()
@@ -325,6 +326,7 @@ class Session:
             self._exporter.forget()
         self._listeners = ()
         self._begin("paused" if is_paused else "running")
+        self._role = "fork"
         # The parent's transport is kept: closing it could meet a lock that one of the parent's threads held.
         self._inherited = self._transport
         try:
@@ -335,6 +337,21 @@ class Session:
         except Exception as error:  # noqa: BLE001 - callback root: Python would print it in the host's fork
             self._begin("stopped")
             self._problems = (*self._problems, f"this fork child is not profiled: {error}")
+
+    def become(self, role: str) -> None:
+        """Say what a fork child is to its parent: ``fork``, ``multiprocessing`` or ``pool``.
+
+        Its series carry that as ``process_role`` (a tag of that name wins), so that master and workers can be
+        told apart, and a child per request makes no series per request.
+        """
+        self._role = role
+        if self._exporter is not None:
+            self._exporter.relabel(self._labelled())
+
+    def _labelled(self) -> Options:
+        if self._role is None:
+            return self.options
+        return replace(self.options, tags={"process_role": self._role, **self.options.tags})
 
     def __enter__(self) -> Self:
         return self.start()
@@ -348,7 +365,7 @@ class Session:
         self.stop()
 
     def _start_threads(self, transport: Transport) -> None:
-        self._exporter = Exporter(self.options, transport, queue=self._open_queue())
+        self._exporter = Exporter(self._labelled(), transport, queue=self._open_queue())
         self._exporter.start()
         self._thread = SdkThread("session", self._run)
         self._thread.start()

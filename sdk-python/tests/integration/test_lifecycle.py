@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import textwrap
 
 import pytest
 from sdk_support.pprof_reader import Push
@@ -192,6 +193,44 @@ def test_a_multiprocessing_child_pushes_its_last_window(push_server: PushServer,
     """
     clean(run_program(program, server_url=push_server.url, engine=engine, PYTHONWARNINGS="ignore"))
     assert cpu_s(push_server.pushes, "child_work") == about(0.6, engine)
+
+
+@pytest.mark.parametrize(
+    ("fork", "role"),
+    [
+        (
+            "child = os.fork()\nif child == 0: work(); os._exit(not flamewire.stop())\nos.waitpid(child, 0)",
+            "fork",
+        ),
+        ("child = context.Process(target=work)\nchild.start()\nchild.join(300)", "multiprocessing"),
+        ("with ProcessPoolExecutor(1, context) as pool: pool.submit(work).result(300)", "pool"),
+    ],
+    ids=["fork", "multiprocessing", "pool"],
+)
+def test_children_carry_a_role_and_pool_workers_no_tags_of_the_request_that_started_them(
+    push_server: PushServer, any_engine: str, fork: str, role: str
+) -> None:
+    program = f"""
+import flamewire, multiprocessing, os
+from concurrent.futures import ProcessPoolExecutor
+def work(): burn(0.3)
+def main_work(): burn(0.3)
+context = multiprocessing.get_context("fork")
+flamewire.start()
+main_work()
+with flamewire.tags(request=1):
+{textwrap.indent(fork, "    ")}
+"""
+    clean(run_program(program, server_url=push_server.url, engine=any_engine, PYTHONWARNINGS="ignore"))
+    pushes = push_server.pushes
+    roles = {function: set[str | None]() for function in ("work", "main_work")}
+    for function, found in roles.items():
+        found |= {push.labels.get("process_role") for push in pushes if push.profile.cpu_of(function)}
+    assert roles == {"work": {role}, "main_work": {None}}
+    if any_engine == "native":
+        samples = [sample for push in pushes for sample in push.profile.samples if "work" in sample.functions]
+        expected = {} if role == "pool" else {"request": "1"}
+        assert all(sample.labels == expected for sample in samples), samples
 
 
 def test_a_session_that_a_multiprocessing_child_starts_pushes_its_last_window(
