@@ -1,5 +1,7 @@
 """Check `protocol/spec`: every sentence has one number, in order, and the code names no other number.
 
+Checks too that each test which `docs/reference/promises.md` names exists.
+
 Run by `nox -s protocol`. Exits with 1 and one line for each fault.
 """
 
@@ -18,6 +20,8 @@ SPEC = ROOT / "protocol" / "spec"
 SENTENCE = re.compile(r"\*\*(?P<id>(?P<area>[A-Z]{3})-\d{3})\*\* (?P<text>.+)", re.DOTALL)
 AREAS = ("ING", "FMT", "PPR", "LAB", "SPN", "SDK", "QRY", "OTL")
 NAMED = re.compile(rf"\b(?:{'|'.join(AREAS)})-\d{{3}}\b")
+PROMISES = ROOT / "docs" / "reference" / "promises.md"
+TEST = re.compile(r"`(?P<path>[\w./-]+\.(?:py|yaml))(?:::(?P<name>test_\w+))?`")
 OPTION_KEYS = {"name", "type", "default", "environment", "aliases", "flag", "text"}
 OPTION_TYPES = {"string", "integer", "number", "boolean", "string_list", "string_map"}
 
@@ -79,10 +83,27 @@ def option_faults() -> Iterator[str]:
         variables |= {option["environment"], *option["aliases"]}
 
 
+def promise_faults() -> Iterator[str]:
+    """Yield each promise that names neither a test nor a limit, and each test that is not there."""
+    for number, line in enumerate(PROMISES.read_text(encoding="utf-8").splitlines(), 1):
+        where = f"{PROMISES.relative_to(ROOT)}:{number}"
+        tests = list(TEST.finditer(line))
+        is_row = line.startswith("| ") and not line.startswith("| case |")
+        if is_row and not tests and not re.search(r"\*limit\*|see forks above|there are none", line):
+            yield f"{where}: names no test and is no limit"
+        for test in tests:
+            path, name = test["path"], test["name"]
+            folder = ROOT if path.startswith(("server/", "conformance/")) else ROOT / "sdk-python" / "tests"
+            if not (folder / path).is_file():
+                yield f"{where}: there is no {path}"
+            elif name and f"def {name}(" not in (folder / path).read_text(encoding="utf-8"):
+                yield f"{where}: {path} has no {name}"
+
+
 def main() -> int:
     """Print every fault; return the exit code."""
     known: set[str] = set()
-    faults = [*spec_faults(known), *reference_faults(known), *option_faults()]
+    faults = [*spec_faults(known), *reference_faults(known), *option_faults(), *promise_faults()]
     for fault in faults:
         print(fault, file=sys.stderr)
     print(f"protocol/spec: {len(known)} sentences, {len(faults)} faults")

@@ -417,6 +417,53 @@ def test_an_idle_process_sends_nothing(push_server: PushServer, engine: str) -> 
     assert len(push_server.pushes) <= 6
 
 
+def test_neither_rights_nor_files_are_needed(push_server: PushServer, engine: str) -> None:
+    """As in a container without capabilities, with a root file system that is read-only and no /tmp."""
+    if sys.platform != "linux":
+        pytest.skip("drops the capabilities of Linux")
+    program = """
+    import ctypes, os, resource
+    libc = ctypes.CDLL(None, use_errno=True)
+    version, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capset(version, none) == 0, ctypes.get_errno()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    import flamewire
+    session = flamewire.start()
+    assert session.status().engine == os.environ["FLAMEWIRE_ENGINE"], session.status()
+    burn(0.5)
+    assert flamewire.stop()
+    """
+    nowhere = dict.fromkeys(("TMPDIR", "HOME", "XDG_CACHE_HOME"), "/nowhere")
+    clean(
+        run_program(
+            program,
+            server_url=push_server.url,
+            engine=engine,
+            FLAMEWIRE_PROFILE_TYPES="cpu,wall" if engine == "native" else "cpu",
+            **nowhere,
+        )
+    )
+    families = {push.labels["__name__"] for push in push_server.pushes}
+    assert families == ({"process_cpu", "wall"} if engine == "native" else {"process_cpu"})
+    cpu = [push for push in push_server.pushes if push.labels["__name__"] == "process_cpu"]
+    assert cpu_s(cpu) == about(0.5, engine)
+
+
+def test_locks_are_the_interpreters_own_while_a_session_runs(
+    push_server: PushServer, any_engine: str
+) -> None:
+    program = """
+    import _thread, threading
+    names = ("Lock", "RLock", "Condition", "Semaphore", "Event")
+    before = [getattr(threading, name) for name in names], _thread.allocate_lock
+    import flamewire
+    flamewire.start()
+    burn(0.1)
+    assert ([getattr(threading, name) for name in names], _thread.allocate_lock) == before
+    """
+    clean(run_program(program, server_url=push_server.url, engine=any_engine))
+
+
 def test_importing_loads_nothing_heavy() -> None:
     program = """
     import sys

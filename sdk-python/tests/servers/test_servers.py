@@ -121,6 +121,7 @@ UVICORN = ["uvicorn", "--port", "0", "--workers", "2", "web:app"]
         pytest.param(WSGI, IN_CODE, GUNICORN, id="gunicorn"),
         pytest.param(WSGI, IN_CODE, [*GUNICORN, "--preload"], id="gunicorn-preload"),
         pytest.param(WSGI, IN_CODE, [*GUNICORN, "-k", "gthread", "--threads", "4"], id="gunicorn-gthread"),
+        pytest.param(WSGI, IN_CODE, [*GUNICORN, "--max-requests", "4"], id="gunicorn-recycled"),
         pytest.param(WSGI, "", ["flamewire", "run", *GUNICORN], id="flamewire-run-gunicorn"),
         pytest.param(ASGI, IN_CODE, UVICORN, id="uvicorn"),
         pytest.param(ASGI, "", ["flamewire", "run", *UVICORN], id="flamewire-run-uvicorn"),
