@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -160,10 +161,9 @@ def test_with_a_spool_nothing_is_lost_though_memory_is_short_and_the_session_end
 
 @pytest.mark.parametrize("fault", ["refused", *FAULTS, *REFUSALS])
 @pytest.mark.parametrize("spooled", [False, True], ids=["memory", "spool"])
-def test_the_end_comes_in_time_whatever_the_server_does(
-    fault: str, spooled: bool, tmp_path: Path, record_property: object
-) -> None:
-    """The bound is for busy machines; a server that hangs would keep it for 300 s."""
+def test_the_end_comes_in_time_whatever_the_server_does(fault: str, spooled: bool, tmp_path: Path) -> None:
+    """Without its deadline the end would not come at all: a server that hangs does so until it is closed,
+    one that fails is tried again for an hour."""
     reply = FAULTS.get(fault) or (REFUSALS[fault][0] if fault in REFUSALS else Reply())
     spool = {"spool_dir": str(tmp_path)} if spooled else {}
     with PushServer(fallback=reply) as server:
@@ -171,11 +171,10 @@ def test_the_end_comes_in_time_whatever_the_server_does(
         session, engine = numbered_session(url, shutdown_timeout_s=0.3, timeout_s=300, **spool)
         session.start()
         engine.wait_for(3)
-        begun_s = time.monotonic()
-        session.stop()
-        took_s = time.monotonic() - begun_s
-        record_property("shutdown_s", took_s)
-        assert took_s < 100
+        ending = threading.Thread(target=session.stop, daemon=True)
+        ending.start()
+        ending.join(2 * DEADLINE_S)
+        assert not ending.is_alive()
         assert spooled or session.status().queued_profiles == 0
 
         def all_accounted_for() -> bool:
