@@ -147,7 +147,8 @@ def start(
         max_queued_age_s: how long they wait at most; default 3600.
         spool_dir: folder in which they wait instead, and outlast the process; default none.
         spool_max_bytes: room in that folder for all processes; default 64 MiB, the oldest go first.
-        executor_tags: a ThreadPoolExecutor's tasks carry tags and span of their submitter; default True.
+        executor_tags: a ThreadPoolExecutor's tasks carry tags and span of their submitter, threads those of
+            their starter; default True.
         fleet_ratio: share of hosts that profile this service, 0 to 1; default 1.
         enabled: False makes everything a no-op; default True.
 
