@@ -319,11 +319,11 @@ def e2e(session: nox.Session) -> None:
     pytest(session, str(SERVER / "tests" / "e2e"))
 
 
-def suite_command(session: nox.Session) -> tuple[list[str], list[str]]:
+def suite_command(session: nox.Session, *groups: str) -> tuple[list[str], list[str]]:
     """Install the conformance suite beside our SDK and server; returns its command and its folders."""
-    install(session, "conformance", wheels=(SDK, SERVER))
+    install(session, "conformance", *groups, wheels=(SDK, SERVER))
     session.install("--quiet", "--no-deps", "--force-reinstall", str(SUITE))
-    spec = ["--spec", str(ROOT / "protocol" / "spec")]
+    spec = ["--spec", str(ROOT / "protocol" / "spec"), "--tree", str(ROOT)]
     folders = ["--suite", str(SUITE), "--targets", str(SUITE / "targets"), *spec]
     results = ["--out", str(STATE / "conformance"), "--state", str(STATE / "conformance-targets")]
     return ["python", "-m", "flamewire_conformance", *folders], results
@@ -376,6 +376,14 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session(default=False, requires=["wheel-sdk", "wheel-server"])
+def mutations(session: nox.Session) -> None:
+    """Break copies of SDK and server, one edit each; a case must notice (`-- --mutation 'tags/*'`: some)."""
+    need(session, "compiler")
+    command, _ = suite_command(session, "build")
+    session.run(*command, "mutate", "--work", str(STATE / "mutants"), *session.posargs)
+
+
+@nox.session(default=False, requires=["wheel-sdk", "wheel-server"])
 def bench(session: nox.Session) -> None:
     """Measure the costs of SDK and server beside their peers (`-- NAME ARGUMENTS`: one script of them)."""
     install(session, "bench", wheels=(SDK, SERVER))
@@ -387,10 +395,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False, requires=["wheel-sdk", "wheel-server"])
 def deep(session: nox.Session) -> None:
-    """Run what takes long: sanitizers and soak (tests marked deep), fuzzing of the server's core."""
+    """Run what takes long: sanitizers and soak (tests marked deep), fuzzing, mutations."""
     need(session, "rust", "compiler", "strace")
     install(session, "sdk", "server", "e2e", wheels=(SDK, SERVER))
     pytest(session, "-m", "deep", str(SDK / "tests"), str(SERVER / "tests"))
     checked = ["--config", "profile.release.package.flamewire-core.overflow-checks=true"]
     fuzz = ["--release", "--locked", "--package", "flamewire-core", "--example", "fuzz", *checked]
     cargo(session, "run", "--quiet", *fuzz, "--", str(FUZZ_S))
+    session.notify("mutations")

@@ -1,4 +1,5 @@
-"""The command ``flamewire-conformance``: run, record, assess, report, coverage, golden, validate."""
+"""The command ``flamewire-conformance``: run, mutate, record, assess, report, coverage, golden,
+validate."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flamewire_conformance.commands.capture import add_capture
+from flamewire_conformance.commands.mutate import add_mutate
 from flamewire_conformance.commands.report import add_report
 from flamewire_conformance.commands.run import add_run
 from flamewire_conformance.commands.suite import add_suite
@@ -26,8 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--spec", type=Path, default=Path("protocol/spec"), help="folder of the specification"
     )
+    parser.add_argument(
+        "--tree", type=Path, default=Path(), help="folder with our sources, which mutations are of"
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for add in (add_run, add_capture, add_report, add_suite):
+    for add in (add_run, add_mutate, add_capture, add_report, add_suite):
         add(verbs)
     options = parser.parse_args(arguments)
     try:

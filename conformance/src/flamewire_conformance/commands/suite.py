@@ -11,13 +11,14 @@ from flamewire_conformance.commands.selection import select_targets
 from flamewire_conformance.coverage import coverage_of, coverage_text, proven_cases
 from flamewire_conformance.errors import SuiteError
 from flamewire_conformance.golden.files import drift, write
+from flamewire_conformance.mutations import PACKAGES, check_areas, read_mutations
 
 __all__ = ["add_suite"]
 
 
 def add_suite(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verbs to the command line."""
-    validate = verbs.add_parser("validate", help="check cases, targets and lists without running anything")
+    validate = verbs.add_parser("validate", help="check cases, targets, lists and mutations, running nothing")
     validate.set_defaults(perform=_validate)
     golden = verbs.add_parser("golden", help="write the golden vectors, or check them")
     golden.add_argument("--to", type=Path, default=Path("protocol/golden"), help="their folder")
@@ -35,10 +36,22 @@ def _validate(options: argparse.Namespace) -> int:
     targets = select_targets(options.targets, []) if options.targets.is_dir() else []
     for target in targets:
         target.check_known(case.id for case in suite.cases)
-    print(f"{len(suite.cases)} cases, {len(targets)} targets")
+    count = _check_mutations(suite, options.tree)
+    print(f"{len(suite.cases)} cases, {len(targets)} targets, {count} mutations")
     if options.spec.is_dir():
         _check_sentences(suite, sentences(options.spec))
     return 0
+
+
+def _check_mutations(suite: Suite, tree: Path) -> int:
+    """Check the mutations, and where our sources are there, that each applies to them; returns how many."""
+    mutations = read_mutations(suite.root, [case.id for case in suite.cases])
+    if mutations:
+        check_areas(mutations, [case.area for case in suite.cases])
+    if all((tree / package.folder).is_dir() for package in PACKAGES):
+        for mutation in mutations:
+            mutation.applied(tree)
+    return len(mutations)
 
 
 def _check_sentences(suite: Suite, known: Mapping[str, str]) -> None:
