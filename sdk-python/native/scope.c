@@ -223,17 +223,22 @@ PyObject *fw_scope_with_span(PyObject *current, PyObject *source) {
     return scope;
 }
 
+enum { MOST_CHARACTERS = 512 };       /* as in scope.py; 2048 bytes of UTF-8 at most */
+
+/* No exception is set, and none is set by it. */
+static void warn_of(const char *cause, const char *message, PyObject *what) {
+    PyObject *log = PyImport_ImportModule("flamewire.log");
+    PyObject *result = log == NULL ? NULL : PyObject_CallMethod(log, "warn", "ssO", cause, message, what);
+    Py_XDECREF(result);
+    Py_XDECREF(log);
+    PyErr_Clear();
+}
+
 /* A value whose __str__ fails is left out and logged: that is the label's problem, not the program's. */
 static void warn_of_value(void) {
     PyObject *type, *error, *traceback;
     PyErr_Fetch(&type, &error, &traceback);
-    PyObject *log = PyImport_ImportModule("flamewire.log");
-    PyObject *result = log == NULL ? NULL : PyObject_CallMethod(
-        log, "warn", "ssO", "tag", "a tag's value cannot be turned into text and is left out: %r",
-        error != NULL ? error : type);
-    Py_XDECREF(result);
-    Py_XDECREF(log);
-    PyErr_Clear();
+    warn_of("tag", "a tag's value cannot be turned into text and is left out: %r", error != NULL ? error : type);
     Py_XDECREF(type);
     Py_XDECREF(error);
     Py_XDECREF(traceback);
@@ -259,12 +264,26 @@ static PyObject *wire_text(PyObject *value) {
     return clean;
 }
 
+/* What servers would refuse, and the whole profile with it, is cut (LAB-036). New reference. */
+static PyObject *wire_value(PyObject *value) {
+    PyObject *text = wire_text(value);
+    if (text == NULL || PyUnicode_GetLength(text) <= MOST_CHARACTERS) {
+        return text;
+    }
+    PyObject *start = PyUnicode_Substring(text, 0, MOST_CHARACTERS);
+    Py_DECREF(text);
+    if (start != NULL) {
+        warn_of("tag_length", "a tag's value is cut after 512 characters: %.40s...", start);
+    }
+    return start;
+}
+
 /* dict -> tuple of (str, str), sorted by name so that equal sets are equal bytes. */
 PyObject *fw_scope_pairs(PyObject *mapping) {
     PyObject *items = PyDict_Items(mapping), *pairs = PyList_New(0), *tuple = NULL;
     for (Py_ssize_t i = 0; items != NULL && pairs != NULL && i < PyList_Size(items); i++) {
         PyObject *item = PyList_GetItem(items, i);
-        PyObject *name = wire_text(PyTuple_GetItem(item, 0)), *value = wire_text(PyTuple_GetItem(item, 1));
+        PyObject *name = wire_text(PyTuple_GetItem(item, 0)), *value = wire_value(PyTuple_GetItem(item, 1));
         PyObject *pair = name && value ? PyTuple_Pack(2, name, value) : NULL;
         if (pair != NULL && PyList_Append(pairs, pair) != 0) {
             Py_CLEAR(pairs);
@@ -379,7 +398,7 @@ static PyObject *scope_end(PyObject *self, PyObject *unused) {
 }
 
 static PyObject *scope_rename(PyObject *self, PyObject *value) {
-    PyObject *key = PyUnicode_FromString("span_name"), *text = key != NULL ? wire_text(value) : NULL;
+    PyObject *key = PyUnicode_FromString("span_name"), *text = key != NULL ? wire_value(value) : NULL;
     blob out = {0};
     fw_labels *name = NULL;
     if (text != NULL && blob_put_pair(&out, key, text) == 0) {

@@ -31,6 +31,9 @@ class Scope:
         self.owner = owner
 
 
+# What servers take is 2048 bytes, and UTF-8 makes 4 of a character at most (LAB-036).
+_MOST_CHARACTERS = 512
+
 _current: ContextVar[Scope | None] = ContextVar("flamewire_scope", default=None)
 
 
@@ -80,12 +83,19 @@ def _python_labels() -> dict[str, str]:
 def _text(value: object) -> str | None:
     """Return the value as text that UTF-8 can carry; None where the object cannot say what it is."""
     try:
-        return _utf8(value if isinstance(value, str) else str(value))
+        text = _utf8(value if isinstance(value, str) else str(value))
     except Exception as error:  # noqa: BLE001 - str() runs user code, and tags() must not raise
         from flamewire.log import warn
 
         warn("tag", "a tag's value cannot be turned into text and is left out: %r", error)
         return None
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    from flamewire.log import warn
+
+    start = text[:_MOST_CHARACTERS]
+    warn("tag_length", "a tag's value is cut after 512 characters: %.40s...", start)
+    return start
 
 
 def _utf8(text: str) -> str:

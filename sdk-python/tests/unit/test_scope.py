@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from flamewire import log
 from flamewire import scope as scope_module
 
 Tags = Callable[..., Any]
@@ -85,6 +86,22 @@ def test_a_value_that_cannot_say_what_it_is_is_left_out(tags: Tags, labels: Labe
 
     with tags(mute=Mute(), route="/cart"):
         assert labels() == {"route": "/cart"}
+
+
+def test_long_values_are_cut_to_what_servers_take(
+    tags: Tags, labels: Labels, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their limit is 2048 bytes, and a character is up to four."""
+    monkeypatch.setattr("flamewire.log._limiter", log._CauseLimiter())
+    longest = "x" * 512
+    values = {"longer": longest + "y", "bytes": "\U0001f525" * 600, "number": 10**600, "odd": "\udce9" * 600}
+    with tags(longest=longest, **values):
+        found = labels()
+    assert {name: len(value) for name, value in found.items()} == dict.fromkeys(found, 512)
+    assert (found["longest"], found["longer"]) == (longest, longest)
+    assert max(len(value.encode()) for value in found.values()) == 2048
+    assert [record.msg for record in caplog.records if "is cut" in record.msg], caplog.text
+    assert len(caplog.records) == 1
 
 
 def test_any_name_is_taken(tags: Tags, labels: Labels) -> None:
