@@ -378,7 +378,7 @@ def conformance(session: nox.Session) -> None:
 @nox.session(default=False, requires=["wheel-sdk", "wheel-server"])
 def mutations(session: nox.Session) -> None:
     """Break copies of SDK and server, one edit each; a case must notice (`-- --mutation 'tags/*'`: some)."""
-    need(session, "compiler")
+    need(session, "rust", "compiler")
     command, _ = suite_command(session, "build")
     session.run(*command, "mutate", "--work", str(STATE / "mutants"), *session.posargs)
 

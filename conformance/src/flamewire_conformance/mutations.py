@@ -69,8 +69,8 @@ class Mutation:
 
     @property
     def is_native(self) -> bool:
-        """Whether the package's C has to be built anew for it."""
-        return self.file.endswith((".c", ".h"))
+        """Whether the package's native core has to be built anew for it."""
+        return self.file.endswith((".c", ".h", ".rs"))
 
     def applied(self, tree: Path) -> str:
         """Return the text of the file with the edit.
