@@ -77,22 +77,23 @@ static uint32_t read_varint(const unsigned char **at, const unsigned char *end) 
 static uint32_t decode_lines(const unsigned char *table, uint32_t length, int32_t firstlineno, fw_line_start *out) {
     enum { NO_LOCATION = 15, LONG = 14, NO_COLUMNS = 13, ONE_LINE_FIRST = 10 };
     const unsigned char *at = table, *end = table + length;
-    int32_t unit = 0, line = firstlineno;
+    uint32_t line = (uint32_t)firstlineno;             /* of a torn code object: it may overflow */
+    int32_t unit = 0;
     uint32_t count = 0;
     while (at < end) {
         unsigned head = *at++, code = head >> 3 & 15;
         bool has_line = code != NO_LOCATION;
         if (code == LONG || code == NO_COLUMNS) {
             uint32_t delta = read_varint(&at, end);
-            line += delta & 1 ? -(int32_t)(delta >> 1) : (int32_t)(delta >> 1);
+            line += delta & 1 ? -(delta >> 1) : delta >> 1;
         } else if (code >= ONE_LINE_FIRST && has_line) {
-            line += (int32_t)(code - ONE_LINE_FIRST);
+            line += code - ONE_LINE_FIRST;
         }
         while (at < end && !(*at & 0x80)) {
             at++;
         }
-        if (has_line && (count == 0 || out[count - 1].line != line)) {
-            out[count++] = (fw_line_start){unit, line};
+        if (has_line && (count == 0 || out[count - 1].line != (int32_t)line)) {
+            out[count++] = (fw_line_start){unit, (int32_t)line};
         }
         unit += (int32_t)(head & 7) + 1;
     }

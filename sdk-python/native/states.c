@@ -43,7 +43,7 @@ bool fw_each_state(bool direct, fw_state_visitor visit, void *argument) {
     uint64_t interpreter;
     bool whole = fw_read(direct, &interpreter, fw_layout.runtime + fw_layout.runtime_interpreters, 8);
     for (uint32_t count = 0; whole && interpreter != 0; count++) {
-        uint64_t next;
+        uint64_t next = 0;
         whole = !(interpreter & 7) && count < MOST_INTERPRETERS
             && fw_read(direct, &next, interpreter + fw_layout.interpreter_next, 8)
             && each_of_interpreter(direct, interpreter, visit, argument);

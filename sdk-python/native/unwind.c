@@ -220,7 +220,7 @@ static bool put_frame(walk *w, uint64_t code, uint64_t instruction) {
     if (entry->hidden) {
         return true;
     }
-    int64_t units = ((int64_t)instruction - (int64_t)(code + fw_layout.code_bytecode)) / 2;
+    int64_t units = (int64_t)(instruction - (code + fw_layout.code_bytecode)) / 2;   /* of a torn frame: anything */
     int32_t index = units < 0 || units > INT32_MAX ? -1 : (int32_t)units;
     w->depth++;
     w->hash = (w->hash ^ code ^ (uint64_t)entry->version << 48 ^ entry->fingerprint) * 0x9e3779b97f4a7c15ull;
