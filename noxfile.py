@@ -396,8 +396,9 @@ def bench(session: nox.Session) -> None:
 @nox.session(default=False, requires=["wheel-sdk", "wheel-server"])
 def deep(session: nox.Session) -> None:
     """Run what takes long: sanitizers and soak (tests marked deep), fuzzing, mutations."""
-    need(session, "rust", "compiler", "strace")
+    need(session, "rust", "compiler", "fuzzer", "strace")
     install(session, "sdk", "server", "e2e", wheels=(SDK, SERVER))
+    session.env["FUZZ_S"] = str(FUZZ_S)
     pytest(session, "-m", "deep", str(SDK / "tests"), str(SERVER / "tests"))
     checked = ["--config", "profile.release.package.flamewire-core.overflow-checks=true"]
     fuzz = ["--release", "--locked", "--package", "flamewire-core", "--example", "fuzz", *checked]

@@ -103,6 +103,19 @@ static uint32_t end_of(const uint32_t *ends, size_t count) {
     return (end + 7u) & ~7u;
 }
 
+/* How many bytes are copied of a frame, a code object and a thread state. */
+static void set_sizes(fw_layout_t *out) {
+    const uint32_t frame_ends[] = {out->frame_code + 8, out->frame_previous + 8, out->frame_instr + 8,
+                                   out->frame_owner + 1, out->frame_is_entry + 1};
+    const uint32_t code_ends[] = {out->code_filename + 8, out->code_qualname + 8, out->code_linetable + 8,
+                                  out->code_firstlineno + 4, out->code_version + 4};
+    const uint32_t state_ends[] = {out->ts_previous + 8, out->ts_next + 8, out->ts_interpreter + 8,
+                                   out->ts_native_id + 8};
+    out->frame_size = end_of(frame_ends, sizeof frame_ends / sizeof *frame_ends);
+    out->code_size = end_of(code_ends, sizeof code_ends / sizeof *code_ends);
+    out->ts_size = end_of(state_ends, sizeof state_ends / sizeof *state_ends);
+}
+
 const char *fw_layout_init(void) {
     uint32_t major = (uint32_t)(Py_Version >> 24), minor = (uint32_t)(Py_Version >> 16) & 0xff;
     const fw_layout_t *base = NULL;
@@ -126,16 +139,8 @@ const char *fw_layout_init(void) {
         }
     }
     fw_layout_t *out = &fw_layout;
-    const uint32_t frame_ends[] = {out->frame_code + 8, out->frame_previous + 8, out->frame_instr + 8,
-                                   out->frame_owner + 1, out->frame_is_entry + 1};
-    const uint32_t code_ends[] = {out->code_filename + 8, out->code_qualname + 8, out->code_linetable + 8,
-                                  out->code_firstlineno + 4, out->code_version + 4};
-    const uint32_t state_ends[] = {out->ts_previous + 8, out->ts_next + 8, out->ts_interpreter + 8,
-                                   out->ts_native_id + 8};
-    out->ts_size = end_of(state_ends, sizeof state_ends / sizeof *state_ends);
+    set_sizes(out);
     out->runtime = (uint64_t)(uintptr_t)dlsym(RTLD_DEFAULT, "_PyRuntime");
-    out->frame_size = end_of(frame_ends, sizeof frame_ends / sizeof *frame_ends);
-    out->code_size = end_of(code_ends, sizeof code_ends / sizeof *code_ends);
     out->code_type = (uint64_t)(uintptr_t)dlsym(RTLD_DEFAULT, "PyCode_Type");
     out->none = (uint64_t)(uintptr_t)Py_None;
     if (out->code_type == 0 || out->frame_size > FW_FRAME_BYTES || out->code_size > FW_CODE_BYTES
