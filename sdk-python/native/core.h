@@ -93,7 +93,7 @@ typedef struct {
     /* control, under threads_lock */
     timer_t timer;
     bool has_timer;
-    bool excluded;                    /* one of the SDK's own threads: counted, not sampled */
+    _Atomic bool excluded;            /* one of the SDK's own threads: counted, not sampled; read without the lock */
     uint32_t seen_in;                 /* number of the last task listing that showed this thread */
 
     /* reader, under reader_lock */

@@ -1,4 +1,4 @@
-"""The C core under AddressSanitizer and UndefinedBehaviorSanitizer, and with every warning an error."""
+"""The C core under Address-, UndefinedBehavior- and ThreadSanitizer, and with every warning an error."""
 
 from __future__ import annotations
 
@@ -92,4 +92,36 @@ def test_the_sanitizers_find_nothing(tmp_path: Path, script: str) -> None:
     assert done.returncode == 0, done.stderr[-4000:]
     assert "ERROR: AddressSanitizer" not in done.stderr
     assert "runtime error" not in done.stderr
+    assert json.loads(done.stdout)["samples"] > 100
+
+
+@needs_compiler
+@pytest.mark.deep
+@pytest.mark.parametrize("script", ["storm_workload.py", "soak_workload.py"])
+def test_no_thread_races_with_another(tmp_path: Path, script: str) -> None:
+    """Only the core is compiled so: what CPython does between its own threads is not looked at."""
+    core = tmp_path / "_native.abi3.so"
+    compile_core(core, "-fsanitize=thread")
+    package_with(core, tmp_path)
+    runtime = subprocess.run(
+        [str(COMPILER), "-print-file-name=libtsan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    suppressions = Path(__file__).with_name("thread_sanitizer.supp")
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": runtime,
+        "TSAN_OPTIONS": f"suppressions={suppressions}:exitcode=66:history_size=4",
+        "PYTHONPATH": str(tmp_path),
+    }
+    # Its shadow memory has no room for mappings at as random addresses as newer kernels choose.
+    fixed_addresses = ["setarch", "-R"] if shutil.which("setarch") else []
+    done = subprocess.run(
+        [*fixed_addresses, sys.executable, str(Path(__file__).with_name(script)), "20", "500"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=environment,
+    )
+    assert "WARNING: ThreadSanitizer" not in done.stderr, done.stderr[:8000]
+    assert done.returncode == 0, done.stderr[-4000:]
     assert json.loads(done.stdout)["samples"] > 100
