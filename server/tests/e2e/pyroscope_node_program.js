@@ -8,9 +8,10 @@ const Pyroscope = require(path.join(process.argv[4], "@pyroscope", "nodejs"));
 
 const kept = [];
 
-function work(untilMs) {
+function work(cpuUs) {
   let total = 0;
-  while (Date.now() < untilMs) {
+  const before = process.cpuUsage();
+  while (process.cpuUsage(before).user < cpuUs) {
     for (let step = 0; step < 200_000; step++) total += step & 3;
     kept.push(new Array(500).fill(total));
   }
@@ -27,7 +28,7 @@ async function main() {
   });
   Pyroscope.start();
   for (let round = 0; round < 5; round++) {
-    work(Date.now() + 800);
+    work(800_000);
     await new Promise((resolve) => setTimeout(resolve, 100)); // so that flushes get their turn
   }
   await Pyroscope.stop();

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/grafana/pyroscope-go"
@@ -14,8 +15,17 @@ import (
 
 var kept [][]byte
 
-func work(until time.Time, lock *sync.Mutex) (total int) {
-	for time.Now().Before(until) {
+// spent returns the CPU time of this process in user mode.
+func spent() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		panic(err)
+	}
+	return time.Duration(usage.Utime.Nano())
+}
+
+func work(until time.Duration, lock *sync.Mutex) (total int) {
+	for spent() < until {
 		lock.Lock()
 		for step := range 200_000 {
 			total += step & 3
@@ -46,7 +56,7 @@ func main() {
 	}
 	var lock sync.Mutex
 	var workers sync.WaitGroup
-	until := time.Now().Add(5 * time.Second)
+	until := spent() + 4*time.Second
 	for range 3 {
 		workers.Add(1)
 		go func() {
