@@ -119,8 +119,8 @@ def start(
     """Start profiling this process and return the session.
 
     An option that is None comes from the environment (``FLAMEWIRE_<OPTION>``), else from its default. Called
-    again with the same options it returns the running session. The process's exit, a SIGTERM with its default
-    action and fork are looked after.
+    again with the same options it returns the running session. The process's exit, SIGTERM (a handler that
+    the program has set before is called after the push) and fork are looked after.
 
     Args:
         service_name: what the profiles are filed under; default ``unknown_service:<program>`` and a warning.

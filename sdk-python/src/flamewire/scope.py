@@ -85,17 +85,19 @@ def _text(value: object) -> str | None:
     try:
         text = _utf8(value if isinstance(value, str) else str(value))
     except Exception as error:  # noqa: BLE001 - str() runs user code, and tags() must not raise
-        from flamewire.log import warn
-
-        warn("tag", "a tag's value cannot be turned into text and is left out: %r", error)
+        _warn("tag", "a tag's value cannot be turned into text and is left out: %r", error)
         return None
     if len(text) <= _MOST_CHARACTERS:
         return text
-    from flamewire.log import warn
-
     start = text[:_MOST_CHARACTERS]
-    warn("tag_length", "a tag's value is cut after 512 characters: %.40s...", start)
+    _warn("tag_length", "a tag's value is cut after 512 characters: %.40s...", start)
     return start
+
+
+def _warn(cause: str, message: str, what: object) -> None:
+    from flamewire.log import warn  # here, since most programs never need it
+
+    warn(cause, message, what)
 
 
 def _utf8(text: str) -> str:

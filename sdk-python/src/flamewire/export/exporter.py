@@ -335,8 +335,7 @@ class Exporter:
                 answer.words,
             )
         reason = DropReason.TOO_LARGE if answer.status == 413 else DropReason.REJECTED
-        for _ in uploads:
-            self._drop(DropReason.UNAUTHORIZED if unauthorized else reason)
+        self._drop(DropReason.UNAUTHORIZED if unauthorized else reason, len(uploads))
         self._discard(*(upload.key for upload in uploads))
 
     def _discard(self, *keys: str) -> None:
@@ -361,10 +360,9 @@ class Exporter:
         """Count what the queue has given up."""
         while self._queue.dropped:
             reason, count = self._queue.dropped.popitem()
-            for _ in range(count):
-                self._drop(DropReason(reason))
+            self._drop(DropReason(reason), count)
 
-    def _drop(self, reason: DropReason) -> None:
-        self._dropped[str(reason)] += 1
+    def _drop(self, reason: DropReason, count: int = 1) -> None:
+        self._dropped[str(reason)] += count
         if reason in (DropReason.QUEUE_FULL, DropReason.SPOOL_FULL, DropReason.EXPIRED):
             warn(f"dropped {reason}", "a profile was dropped: %s", reason)
